@@ -1,0 +1,186 @@
+"""Fakes with verbs, and short builders of values."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+
+from watcher.detect import WatchRule, event_id
+from watcher.model import (
+    Account,
+    Author,
+    Delivery,
+    DeliveryState,
+    Event,
+    FirstRun,
+    Kind,
+    Note,
+    Read,
+    Reading,
+    Role,
+    Snapshot,
+    Ticket,
+)
+
+NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+
+
+def at(minutes: float) -> datetime:
+    """Return the instant so many minutes after noon."""
+    return NOON + timedelta(minutes=minutes)
+
+
+def account(name: str = "prod", **more: Any) -> Account:
+    return Account(name=name, **more)
+
+
+def ticket(number: str = "0005PYGCW", **more: Any) -> Ticket:
+    return Ticket(**({"id": number, "title": "Why ECS renewal failed?"} | more))
+
+
+def note(
+    number: int | str = 1,
+    *,
+    by: Role = Role.AGENT,
+    read: Read = Read.UNREAD,
+    minutes: float = 0.0,
+    text: str = "Please try again.",
+    **more: Any,
+) -> Note:
+    author = Author(role=by, role_code={Role.AGENT: 2, Role.CUSTOMER: 3}.get(by, 7), name=f"{by.value} 1024")
+    codes = {Read.UNREAD: 1, Read.READ: 2, Read.UNKNOWN: 6}
+    values = {"author": author, "created_at": at(minutes), "content": text, "read_code": codes[read]}
+    return Note(**({"id": str(number), "read": read, "type_code": 2} | values | more))
+
+
+def snapshot(*notes: Note, minutes: float = 60.0, **more: Any) -> Snapshot:
+    values = {"account": account(), "ticket": ticket(), "notes": tuple(notes), "taken_at": at(minutes)}
+    return Snapshot(**(values | more))
+
+
+def rule(*, since: float = 30.0, first_run: FirstRun = FirstRun.UNREAD, **more: Any) -> WatchRule:
+    values = {"name": "production", "since": at(since), "ticket_url": "https://console.example/{ticket_id}"}
+    return WatchRule(**(values | {"first_run": first_run} | more))
+
+
+def event(number: int | str = 1, *, kind: Kind = Kind.REPLY, minutes: float = 0.0, **more: Any) -> Event:
+    of_account, of_ticket = more.pop("account", account()), more.pop("ticket", ticket())
+    told = more.pop("note", note(number, minutes=minutes))
+    values = {"recorded_at": at(minutes + 1), "watch": "production", "url": "https://console.example/"}
+    identity = event_id(of_account.key, of_ticket.id, str(number))
+    return Event(
+        **({"id": identity, "kind": kind, "account": of_account, "ticket": of_ticket, "note": told} | values | more)
+    )
+
+
+def delivery(of: Event | None = None, *, sink: str = "hub", attempts: int = 0, **more: Any) -> Delivery:
+    values = {"state": DeliveryState.DUE, "due_at": NOON, "created_at": NOON}
+    return Delivery(**({"event": of or event(), "sink": sink, "attempts": attempts} | values | more))
+
+
+class FakeClock:
+    """Time that moves when told, or by itself while somebody sleeps."""
+
+    def __init__(self, start: datetime = NOON) -> None:
+        self._now = start
+        self._elapsed = 1000.0
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    def elapsed(self) -> float:
+        return self._elapsed
+
+    async def sleep(self, span: timedelta) -> None:
+        self.slept.append(span.total_seconds())
+        self.advance(span.total_seconds())
+        await anyio.lowlevel.checkpoint()
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._elapsed += seconds
+
+
+@dataclass(frozen=True)
+class FakeAnswer:
+    reading: Reading
+    fingerprint: bytes
+
+    def read(self) -> Reading:
+        return self.reading
+
+
+class FakeApi:
+    """A Ticket API in memory: it says what it was told to say."""
+
+    def __init__(self) -> None:
+        self.tickets: dict[str, Ticket] = {}
+        self.notes: dict[str, tuple[Note, ...]] = {}
+        self.problems: dict[str, tuple[str, ...]] = {}
+        self.failures: dict[str, list[Exception]] = {}
+        self.calls: list[tuple[str, str, str]] = []
+
+    def shows(self, number: str, *notes: Note, problems: Iterable[str] = (), **more: Any) -> None:
+        """Let the ticket exist with these notes."""
+        self.tickets[number] = ticket(number, **more)
+        self.notes[number] = notes
+        self.problems[number] = tuple(problems)
+
+    def fails(self, call: str, *errors: Exception) -> None:
+        """Let the next calls of a kind (or ``kind/ticket``) raise these errors."""
+        self.failures.setdefault(call, []).extend(errors)
+
+    def _serve(self, call: str, number: str, uid: str) -> None:
+        self.calls.append((call, number, uid))
+        for key in (f"{call}/{number}", call):
+            if self.failures.get(key):
+                raise self.failures[key].pop(0)
+
+    async def list_ticket_notes(self, number: str, *, uid: str = "") -> FakeAnswer:
+        await anyio.lowlevel.checkpoint()
+        self._serve("notes", number, uid)
+        reading = Reading(self.notes[number], self.problems[number])
+        return FakeAnswer(reading, repr(reading).encode())
+
+    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:  # noqa: ARG002
+        await anyio.lowlevel.checkpoint()
+        self._serve("list", "", uid)
+        return list(self.tickets.values())
+
+    async def get_ticket(self, number: str, *, uid: str = "") -> Ticket:
+        await anyio.lowlevel.checkpoint()
+        self._serve("ticket", number, uid)
+        return self.tickets[number]
+
+
+@dataclass
+class FakeSink:
+    """A sink that takes what it is given, unless told to fail first."""
+
+    name: str = "hub"
+    target: str = "https://hub.example/"
+    parallel: int = 1
+    received: list[Event] = field(default_factory=list)
+    script: list[Exception | None] = field(default_factory=list)
+    attempts: int = 0
+
+    def fails(self, *errors: Exception | None) -> None:
+        """Let the next attempts end so; None takes the event."""
+        self.script.extend(errors)
+
+    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
+        await anyio.lowlevel.checkpoint()
+        self.attempts += 1
+        error = self.script.pop(0) if self.script else None
+        if error:
+            raise error
+        self.received.append(event)
+
+
+def with_text(of: Event, text: str) -> Event:
+    """Return the event with another text in its note."""
+    assert of.note
+    return replace(of, note=replace(of.note, content=text))

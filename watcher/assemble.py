@@ -1,0 +1,377 @@
+"""The composition root: the only place that turns configuration into parts and puts them together."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import assert_never
+
+import aiohttp
+import anyio
+import structlog
+
+from watcher import http
+from watcher.config import schema
+from watcher.config.load import Config
+from watcher.config.secrets import Vault
+from watcher.config.values import SecretRef, check_url
+from watcher.config.yaml import Problem, ProblemsFound, dotted
+from watcher.daemon import Daemon
+from watcher.detect import WatchRule
+from watcher.discover import Discovery
+from watcher.dispatch import Lane
+from watcher.errors import ConfigError, CredentialsRejected
+from watcher.model import Account, Ticket, TicketStatus
+from watcher.poll import Pacer, Poller, Watched
+from watcher.ports import Clock, Sink
+from watcher.retry import RetryPolicy
+from watcher.route import Routing
+from watcher.schedule import Cadence, Pace
+from watcher.sinks.console import ConsoleSink
+from watcher.sinks.dry import DrySink
+from watcher.sinks.file import FileSink
+from watcher.sinks.webhook import WebhookSink, check_secret
+from watcher.store import Store, TicketRow, open_store
+from watcher.store.database import copied, locked
+from watcher.ticketapi.client import TicketApiClient
+from watcher.ticketapi.credentials import (
+    CachedCredentials,
+    Credentials,
+    CredentialsUri,
+    DefaultChain,
+    OidcRole,
+    Provider,
+    RamRole,
+    Remote,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_POLL_TIMEOUT = timedelta(seconds=20)
+_SYSTEM_STATE = Path("/var/lib/watcher")
+
+
+def state_path(config: Config) -> Path:
+    """Return the database file: the configured one, else one in the state directory of service or user."""
+    environ = config.vault.environ
+    if config.model.storage.path:
+        return _beside(config, config.model.storage.path)
+    if environ.get("STATE_DIRECTORY"):
+        return Path(environ["STATE_DIRECTORY"].split(":")[0]) / "watcher.db"
+    if os.geteuid() == 0 or os.access(_SYSTEM_STATE, os.W_OK):
+        return _SYSTEM_STATE / "watcher.db"
+    home = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return home / "watcher" / "watcher.db"
+
+
+def _beside(config: Config, path: Path) -> Path:
+    """Return a path as the file means it: relative to the file's own folder."""
+    return config.path.parent / path.expanduser()
+
+
+@asynccontextmanager
+async def assembled(config: Config, *, clock: Clock, dry_run: bool = False) -> AsyncIterator[Daemon]:
+    """Open everything that the configuration names; a dry run works on a copy of the store and sends nothing."""
+    absent = config.absent_secrets()
+    if absent:
+        raise ProblemsFound(absent)
+    path = state_path(config)
+    async with AsyncExitStack() as stack:
+        if dry_run:
+            path = stack.enter_context(copied(path))
+        else:
+            stack.enter_context(locked(path))
+        store = await stack.enter_async_context(open_store(path))
+        session = await stack.enter_async_context(http.open_session())
+        yield await _Assembly(config, clock, store, session, dry_run=dry_run).daemon()
+
+
+@dataclass
+class _Assembly:
+    """What the parts have in common while they are being built."""
+
+    config: Config
+    clock: Clock
+    store: Store
+    session: aiohttp.ClientSession
+    dry_run: bool
+
+    async def daemon(self) -> Daemon:
+        model = self.config.model
+        sinks = [self._sink(name, sink) for name, sink in model.sinks.items()]
+        daemon = Daemon(
+            store=self.store,
+            clock=self.clock,
+            pollers=[],
+            discoveries=[],
+            lanes=await self._lanes(sinks),
+            history=model.storage.history,
+        )
+        routing = Routing(sinks=tuple(model.defaults.to or model.sinks))
+        pollers = {name: self._poller(name, account, daemon, routing) for name, account in model.accounts.items()}
+        daemon.pollers = list(pollers.values())
+        known: dict[str, list[TicketRow]] = {}
+        for row in await self.store.tickets():
+            known.setdefault(row.account, []).append(row)
+        for name, watch in self.config.watches.items():
+            account = self.config.account_of(watch)
+            discovery = await self._watch(name, watch, pollers[account], known.get(account, []))
+            daemon.discoveries += [discovery] if discovery else []
+        return daemon
+
+    # --- accounts and watches -----------------------------------------------------------------------------
+
+    def _poller(self, name: str, account: schema.AccountModel, daemon: Daemon, routing: Routing) -> Poller:
+        return Poller(
+            account=name,
+            api=self._api(name, account, self.config.model.defaults.poll.timeout or _POLL_TIMEOUT),
+            store=self.store,
+            clock=self.clock,
+            pacer=Pacer(self.clock, _pace(account)),
+            routing=routing,
+            on_recorded=daemon.on_recorded,
+            uids=tuple(account.uids),
+        )
+
+    def _api(self, name: str, account: schema.AccountModel, timeout: timedelta) -> TicketApiClient:
+        return TicketApiClient(
+            self.session,
+            account=name,
+            endpoint=account.address,
+            credentials=CachedCredentials(self._provider(name, account.auth, account.proxy), self.clock),
+            clock=self.clock,
+            timeout=timeout,
+            proxy=account.proxy,
+        )
+
+    async def _watch(
+        self, name: str, watch: schema.WatchModel, poller: Poller, known: list[TicketRow]
+    ) -> Discovery | None:
+        """Put the watch's tickets on the poller's list; return what finds further ones, if anything does."""
+        model = self.config.model.accounts[poller.account]
+        rule = WatchRule(
+            name=name,
+            since=await self.store.watch_since(name, now=self.clock.now()),
+            first_run=watch.first_run or self.config.model.defaults.first_run,
+            labels=watch.labels,
+            ticket_url=model.console,
+        )
+        cadence = self._cadence(watch.poll)
+        account = Account(name=poller.account, uid=_only(model.uids), site=model.site)
+        rows = {row.ticket: row for row in known}
+        for number in watch.tickets:
+            poller.enlist(_listed(number, rows.get(number), account, rule, cadence))
+        discover = watch.discover or (None if watch.tickets else schema.DiscoverModel())
+        if discover is None:
+            return None
+        discovery = Discovery(
+            poller=poller,
+            api=poller.api,
+            clock=self.clock,
+            account=account,
+            uids=tuple(model.uids) or ("",),
+            rule=rule,
+            cadence=cadence,
+            statuses=frozenset(discover.status),
+            created_within=discover.created_within,
+            every=discover.every,
+        )
+        for row in known:
+            if row.watch == name:
+                discovery.resume(row, now=self.clock.now())
+        return discovery
+
+    def _cadence(self, own: schema.PollModel) -> Cadence:
+        inherited = self.config.model.defaults.poll
+        usual = Cadence()
+        jitter = own.jitter if own.jitter is not None else inherited.jitter
+        return Cadence(
+            interval=own.interval or inherited.interval or usual.interval,
+            idle_interval=own.idle_interval or inherited.idle_interval,
+            jitter=usual.jitter if jitter is None else jitter,
+        )
+
+    # --- credentials --------------------------------------------------------------------------------------
+
+    def _provider(self, account: str, auth: schema.Auth, proxy: str | None) -> Provider:
+        match auth:
+            case schema.AccessKeyAuth():
+                return ConfiguredKey(auth, self.config.vault, source=f"accounts.{account}.auth")
+            case schema.ChainAuth():
+                return self._chain(auth, proxy)
+            case schema.RoleArnAuth():
+                return RamRole(
+                    sts=self._remote(proxy, auth.sts_endpoint).sts(),
+                    source=self._provider(account, auth.source, proxy),
+                    role_arn=auth.role_arn,
+                    session_name=auth.session_name,
+                    duration=auth.duration,
+                    external_id=auth.external_id or "",
+                )
+            case schema.EcsRamRoleAuth():
+                return self._remote(proxy).ecs_role(auth.role or "")
+            case schema.OidcAuth():
+                return self._oidc(auth, proxy)
+            case schema.CredentialsUriAuth():
+                return CredentialsUri(session=self.session, uri=_reveal(auth.uri, self.config.vault))
+            case _:
+                assert_never(auth)
+
+    def _chain(self, auth: schema.ChainAuth, proxy: str | None) -> DefaultChain:
+        return DefaultChain(
+            session=self.session,
+            clock=self.clock,
+            environment=self.config.vault.environ,
+            profile=auth.profile or "",
+            proxy=proxy,
+        )
+
+    def _oidc(self, auth: schema.OidcAuth, proxy: str | None) -> OidcRole:
+        environ = self.config.vault.environ
+        return OidcRole(
+            sts=self._remote(proxy, auth.sts_endpoint).sts(),
+            role_arn=auth.role_arn or _required(environ, "ALIBABA_CLOUD_ROLE_ARN"),
+            provider_arn=auth.provider_arn or _required(environ, "ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
+            token_file=Path(auth.token_file or _required(environ, "ALIBABA_CLOUD_OIDC_TOKEN_FILE")),
+            session_name=auth.session_name,
+        )
+
+    def _remote(self, proxy: str | None, sts_endpoint: str | None = None) -> Remote:
+        return Remote(
+            session=self.session,
+            clock=self.clock,
+            environment=self.config.vault.environ,
+            home=Path.home(),
+            sts_endpoint=sts_endpoint or "",
+            proxy=proxy,
+        )
+
+    # --- sinks --------------------------------------------------------------------------------------------
+
+    async def _lanes(self, sinks: list[Sink]) -> list[Lane]:
+        disabled = await self.store.disabled()
+        lanes = []
+        for sink in sinks:
+            target, reason = disabled.get(sink.name, ("", ""))
+            if reason and target != sink.target:
+                await self.store.enable(sink.name)
+                reason = ""
+            lanes.append(
+                Lane(
+                    sink=sink,
+                    store=self.store,
+                    clock=self.clock,
+                    policy=self._retry_policy(sink.name),
+                    disabled=f"the sink is switched off: {reason}" if reason else "",
+                )
+            )
+        for name, count in (await self.store.waiting()).items():
+            if name not in self.config.model.sinks:
+                await self.store.bury(name, reason="the sink was removed from the configuration")
+                log.warning("deliveries given up", sink=name, count=count, error="the sink is no longer configured")
+        return lanes
+
+    def _retry_policy(self, sink: str) -> RetryPolicy:
+        own = self.config.model.sinks[sink].retry or self.config.model.defaults.retry
+        return RetryPolicy(schedule=tuple(own.schedule))
+
+    def _sink(self, name: str, model: schema.Sink) -> Sink:
+        defaults = self.config.model.defaults
+        content = model.content or defaults.content
+        if self.dry_run:
+            console = ConsoleSink(
+                name=name, stream=sys.stdout, content=content, zone=model.timezone or defaults.timezone
+            )
+            return DrySink(name=name, console=console)
+        match model:
+            case schema.ConsoleModel():
+                return ConsoleSink(
+                    name=name, stream=sys.stdout, content=content, zone=model.timezone or defaults.timezone
+                )
+            case schema.FileModel():
+                return FileSink(name=name, path=_beside(self.config, model.path), content=content)
+            case schema.WebhookModel():
+                return WebhookSink(
+                    self.session,
+                    name=name,
+                    url=self._webhook_url(name, model),
+                    secrets=[
+                        self._signing_secret(name, position, secret) for position, secret in enumerate(model.sign)
+                    ],
+                    headers=model.headers,
+                    content=content,
+                    timeout=model.timeout,
+                    proxy=model.proxy,
+                )
+            case _:
+                assert_never(model)
+
+    def _webhook_url(self, name: str, model: schema.WebhookModel) -> str:
+        try:
+            return check_url(_reveal(model.url, self.config.vault), schemes=("http", "https"))
+        except ValueError as error:
+            raise self._problem(str(error), "sinks", name, "url") from error
+
+    def _signing_secret(self, name: str, position: int, reference: SecretRef) -> str:
+        secret = _reveal(reference, self.config.vault)
+        try:
+            check_secret(secret)
+        except ValueError as error:
+            raise self._problem(str(error), "sinks", name, "sign", position) from error
+        return secret
+
+    def _problem(self, message: str, *key: str | int) -> ProblemsFound:
+        return ProblemsFound([Problem(self.config.mark(*key), dotted(key), message)])
+
+
+class ConfiguredKey:
+    """An AccessKey that the configuration refers to; read again at each fetch, so that it may be rotated."""
+
+    def __init__(self, auth: schema.AccessKeyAuth, vault: Vault, *, source: str) -> None:
+        self._auth = auth
+        self._vault = vault
+        self._source = source
+
+    async def fetch(self) -> Credentials:
+        """Return the key as it is now."""
+        try:
+            key_id, secret, token = await anyio.to_thread.run_sync(self._read)
+        except ConfigError as error:
+            raise CredentialsRejected(f"{self._source}: {error}") from error
+        return Credentials(key_id, secret, token, None, self._source)
+
+    def _read(self) -> tuple[str, str, str]:
+        references = (self._auth.access_key_id, self._auth.access_key_secret, self._auth.security_token)
+        key_id, secret, token = (_reveal(reference, self._vault) for reference in references)
+        return key_id, secret, token
+
+
+def _reveal(value: SecretRef | str | None, vault: Vault) -> str:
+    return value.resolve(vault).reveal() if isinstance(value, SecretRef) else value or ""
+
+
+def _listed(number: str, row: TicketRow | None, account: Account, rule: WatchRule, cadence: Cadence) -> Watched:
+    """Return a ticket listed by hand, with what an earlier run knew of it."""
+    ticket = Ticket(id=number)
+    if row:
+        ticket = Ticket(id=number, title=row.title, status=TicketStatus(row.status))
+        account = replace(account, uid=account.uid or row.uid)
+    return Watched(account=account, ticket=ticket, rule=rule, cadence=cadence, is_listed=True)
+
+
+def _pace(account: schema.AccountModel) -> Pace:
+    return Pace(rate=account.quota, is_learnt=False) if account.quota else Pace()
+
+
+def _only(uids: list[str]) -> str:
+    return uids[0] if len(uids) == 1 else ""
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise ConfigError(f"auth of type oidc needs the environment variable {name}, or the key that stands for it")
+    return value

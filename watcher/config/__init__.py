@@ -1,0 +1,1 @@
+"""watcher.yaml: where each value stands, what it may be, and the secrets it refers to."""

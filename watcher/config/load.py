@@ -1,0 +1,278 @@
+"""From files to a configuration: read, merge, check; every problem at once, with its place."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from watcher.config import yaml
+from watcher.config.schema import ConfigModel, WatchModel
+from watcher.config.secrets import Vault
+from watcher.config.values import SecretRef
+from watcher.config.yaml import Document, Key, Mark, Problem, ProblemsFound
+from watcher.errors import ConfigError
+
+#: Where the configuration is looked for, first match wins.
+DEFAULT_PATHS = (Path("watcher.yaml"), Path("/etc/watcher/watcher.yaml"))
+
+_MAPS = ("accounts", "watches", "sinks")
+# Parts of the format whose feature does not exist yet: said so, instead of "unknown".
+_NOT_YET = {
+    (): {"routes", "time_intervals", "expect", "trouble", "heartbeat", "server"},
+    ("accounts",): {"sweep"},
+    ("defaults",): {"language"},
+    ("storage",): {"url", "backup"},
+    ("sinks",): {"attachments", "rate", "mention", "language"},
+}
+_SINKS_NOT_YET = {
+    "email", "desktop", "dingtalk", "feishu", "wecom", "slack", "telegram", "ntfy", "apprise", "exec",
+}  # fmt: skip
+
+
+class Config:
+    """A checked configuration, and where each of its keys stands."""
+
+    def __init__(self, model: ConfigModel, document: Document, path: Path, vault: Vault) -> None:
+        self.model = model
+        self.path = path
+        self.vault = vault
+        self._document = document
+
+    def mark(self, *key: str | int) -> Mark:
+        """Return where a key stands."""
+        return self._document.mark(key)
+
+    @property
+    def watches(self) -> dict[str, WatchModel]:
+        """The watches; without any, one for each account that discovers every open ticket."""
+        if self.model.watches:
+            return self.model.watches
+        return {name: WatchModel.model_validate({"account": name}) for name in self.model.accounts}
+
+    def absent_secrets(self) -> list[Problem]:
+        """Return the references whose secret is not there at this moment."""
+        problems = []
+        for key, reference in _secret_refs(self.model, ()):
+            try:
+                reference.probe(self.vault)
+            except ConfigError as error:
+                problems.append(Problem(self._document.mark(key), yaml.dotted(key), str(error)))
+        return problems
+
+    def account_of(self, watch: WatchModel) -> str:
+        """Return the name of the account that a watch is of."""
+        return watch.account or next(iter(self.model.accounts))
+
+
+def find(path: Path | None) -> Path:
+    """Return the file to read: the given one, else the first of ``DEFAULT_PATHS``."""
+    if path is not None:
+        return path
+    for candidate in DEFAULT_PATHS:
+        if candidate.exists():
+            return candidate
+    places = " or ".join(map(str, DEFAULT_PATHS))
+    raise ConfigError(f"there is no {places}; write one (see the README) or name it with --config")
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the configuration, or raise ``ConfigError`` (``ProblemsFound`` where places are known)."""
+    document = _merge(yaml.read(path, environ), path, environ)
+    vault = Vault(environ=environ)
+    try:
+        model = ConfigModel.model_validate({} if document.value is None else document.value)
+    except ValidationError as error:
+        broken = {problem.key for problem in document.problems}
+        found = (_problem(details, document) for details in error.errors(include_url=False))
+        more = [problem for problem in found if problem.key not in broken]
+        raise ProblemsFound([*document.problems, *more, *_references(document)]) from error
+    problems = [*document.problems, *_references(document)]
+    if problems:
+        raise ProblemsFound(problems)
+    return Config(model, document, path, vault)
+
+
+def _merge(main: Document, path: Path, environ: Mapping[str, str]) -> Document:
+    """Merge the files that ``include`` names into the main one; one name twice is a problem."""
+    if not isinstance(main.value, dict):
+        return main
+    patterns = main.value.get("include") or []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            continue
+        for file in sorted(path.parent.glob(pattern) if not Path(pattern).is_absolute() else [Path(pattern)]):
+            _add(main, yaml.read(file, environ))
+    return main
+
+
+def _add(main: Document, other: Document) -> None:
+    main.problems += other.problems
+    if other.value is not None and not isinstance(other.value, dict):
+        main.problems.append(Problem(other.mark(()), "", "must be a map, as the main file is"))
+        return
+    for section, content in (other.value or {}).items():
+        if section == "version":
+            continue
+        if section == "include":
+            main.problems.append(Problem(other.name_mark((section,)), section, "an included file includes no others"))
+            continue
+        named = section in _MAPS and isinstance(content, dict)
+        place = main.value.setdefault(section, {}) if named else main.value
+        for name, value in content.items() if named else [(section, content)]:
+            key: Key = (section, name) if named else (section,)
+            if name in place:
+                first = main.name_mark(key)
+                message = f"stands twice; the other is in {first.file} line {first.line}"
+                main.problems.append(Problem(other.name_mark(key), yaml.dotted(key), message))
+                continue
+            place[name] = value
+            for table, source in ((main.marks, other.marks), (main.names, other.names)):
+                table.update({at: mark for at, mark in source.items() if at[: len(key)] == key})
+                if (section,) in source:
+                    table.setdefault((section,), source[section,])
+
+
+# --- what pydantic found, in our words --------------------------------------------------------------------
+
+
+def _problem(details: ErrorDetails, document: Document) -> Problem:
+    key, loc, kind = _key(details["loc"], document), details["loc"], details["type"]
+    context: dict[str, Any] = details.get("ctx") or {}
+    given = details["input"]
+    if kind == "extra_forbidden":
+        name = str(loc[-1])
+        return Problem(document.name_mark(key), yaml.dotted(key), _unknown_key(loc, name))
+    if kind == "missing":
+        return Problem(document.mark(key), yaml.dotted((*key, loc[-1])), "is missing; it must be given")
+    if kind.startswith("union_tag"):
+        return Problem(document.mark((*key, "type")), yaml.dotted((*key, "type")), _wrong_type(kind, context))
+    return Problem(document.mark(key), yaml.dotted(key), _message(kind, given, context, details["msg"]))
+
+
+def _key(loc: tuple[str | int, ...], document: Document) -> Key:
+    """Return the part of ``loc`` that stands in the file: pydantic adds the names of union members."""
+    key: Key = ()
+    for part in loc:
+        if (*key, part) in document.marks:
+            key = (*key, part)
+    return key
+
+
+def _unknown_key(loc: tuple[str | int, ...], name: str) -> str:
+    model = _model_at(ConfigModel, loc[:-1])
+    section = tuple(str(part) for part in loc[:1]) if len(loc) > 1 else ()
+    if name in _NOT_YET.get(section, ()):
+        return "this version does not know it yet; leave it out"
+    hint = yaml.did_you_mean(name, model.model_fields) if model else ""
+    return f"unknown key; {hint}" if hint else "unknown key"
+
+
+def _model_at(kind: Any, loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """Return the model that describes the place ``loc``."""
+    if get_origin(kind) is Annotated:
+        return _model_at(get_args(kind)[0], loc)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not loc:
+            return kind
+        member = kind.model_fields.get(str(loc[0]))
+        return _model_at(member.annotation, loc[1:]) if member else None
+    if get_origin(kind) in {dict, list}:
+        return _model_at(get_args(kind)[-1], loc[1:]) if loc else None
+    if get_origin(kind) in {Union, UnionType}:
+        members = [member for member in get_args(kind) if member is not NoneType]
+        if len(members) == 1:
+            return _model_at(members[0], loc)
+        chosen = [member for member in members if loc and _is_named(member, loc[0])]
+        return _model_at(chosen[0], loc[1:]) if chosen else None
+    return None
+
+
+def _is_named(member: Any, tag: str | int) -> bool:
+    """Tell whether ``tag`` is the ``type:`` (or the class name) under which pydantic speaks of ``member``."""
+    if not (isinstance(member, type) and issubclass(member, BaseModel)):
+        return False
+    field = member.model_fields.get("type")
+    literals = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+    return tag in literals or tag == member.__name__
+
+
+def _wrong_type(kind: str, context: dict[str, Any]) -> str:
+    expected = [word.strip(" '") for word in str(context.get("expected_tags", "")).split(",")]
+    if kind == "union_tag_not_found":
+        return "is missing; it says what this is"
+    tag = str(context.get("tag", ""))
+    if tag in _SINKS_NOT_YET and "webhook" in expected:
+        return f"this version has no `{tag}` sinks yet; it has {', '.join(expected)}"
+    return f"`{tag}` is not known; {yaml.did_you_mean(tag, expected)}"
+
+
+def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> str:
+    match kind:
+        case "value_error":
+            return str(context["error"])
+        case "enum" | "literal_error":
+            words = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
+            hint = yaml.did_you_mean(str(given), words) or f"write one of {', '.join(words)}"
+            return f"`{given}` is not possible here; {hint}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be a map of keys and values"
+        case "list_type":
+            return "must be a list"
+        case "string_type":
+            return "is empty; it needs a value" if given is None else "must be a single value, not a list or a map"
+        case "string_too_short":
+            return "is empty; it needs a value"
+        case "too_short":
+            return "must hold at least one entry"
+        case _:
+            return fallback[:1].lower() + fallback[1:]
+
+
+# --- what only the whole file can tell --------------------------------------------------------------------
+
+
+def _references(document: Document) -> Iterator[Problem]:
+    """Yield names that refer to nothing; read from the plain values, so that other problems hide none of them."""
+    accounts, watches, sinks, defaults = (
+        _map(document.value, section) for section in ("accounts", "watches", "sinks", "defaults")
+    )
+    for name, watch in watches.items():
+        key: Key = ("watches", name, "account")
+        account = _map(watches, name).get("account")
+        if account is None and len(accounts) > 1 and (watch is None or isinstance(watch, dict)):
+            one_of = ", ".join(accounts)
+            yield Problem(document.name_mark(key[:2]), yaml.dotted(key), f"is missing; it is one of {one_of}")
+        if isinstance(account, str) and account not in accounts:
+            yield _unknown_name(document, key, account, "account", accounts)
+    to = defaults.get("to")
+    for position, sink in enumerate([to] if isinstance(to, str) else to or ()):
+        if isinstance(sink, str) and sink not in sinks:
+            yield _unknown_name(document, ("defaults", "to", position), sink, "sink", sinks)
+
+
+def _map(value: Any, name: str) -> dict[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _unknown_name(document: Document, key: Key, name: str, kind: str, known: Mapping[str, Any]) -> Problem:
+    hint = yaml.did_you_mean(name, known)
+    return Problem(document.mark(key), yaml.dotted(key), f"there is no {kind} named `{name}`; {hint}")
+
+
+def _secret_refs(value: Any, key: Key) -> Iterator[tuple[Key, SecretRef]]:
+    if isinstance(value, SecretRef):
+        yield key, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secret_refs(getattr(value, name), (*key, name))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secret_refs(item, (*key, name))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _secret_refs(item, (*key, position))

@@ -1,0 +1,181 @@
+"""The kinds of value that occur in watcher.yaml, each read from text. Errors say what to write."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from watcher.config.secrets import Secret, Vault
+from watcher.http import is_loopback
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
+_RATE_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_LONGEST = timedelta(days=3650)
+_WHOLE = 100
+
+
+class Model(BaseModel):
+    """A map of watcher.yaml: unknown keys are errors, and an empty value is an empty map."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_a_map(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+def parse_duration(value: Any) -> timedelta:
+    """Return the span that ``30s``, ``5m``, ``2h``, ``7d`` or ``1h30m`` says."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).replace(" ", "")
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        guess = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", text.lower())
+        hint = f"{guess[1]}{guess[2][:1] if guess[2][:1] in _UNITS else 's'}" if guess else "30s"
+        raise ValueError(f"`{value}` is not a duration; write for example `{hint}` (units: ms s m h d w)")
+    try:
+        span = sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
+    except OverflowError:
+        span = _LONGEST + timedelta(days=1)
+    if span > _LONGEST:
+        raise ValueError(f"`{value}` is longer than ten years")
+    return span
+
+
+def _positive_duration(value: Any) -> timedelta:
+    span = parse_duration(value)
+    if not span:
+        raise ValueError("must be longer than nothing; write for example `60s`")
+    return span
+
+
+def _parse_share(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", str(value).strip())
+    if not match or float(match[1]) > _WHOLE:
+        raise ValueError(f"`{value}` is not a share; write for example `10%`")
+    return float(match[1]) / 100
+
+
+def _parse_rate(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    match = _RATE.fullmatch(str(value).strip())
+    if not match or float(match[1]) <= 0:
+        raise ValueError(f"`{value}` is not a rate; write for example `5/s` or `100/min`")
+    return float(match[1]) / _RATE_SECONDS[match[2]]
+
+
+def _parse_zone(value: Any) -> ZoneInfo:
+    if isinstance(value, ZoneInfo):
+        return value
+    try:
+        return ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"`{value}` is not a time zone; write for example `Asia/Shanghai` or `UTC`") from error
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def check_url(text: str, *, schemes: tuple[str, ...], plain_only_to_loopback: bool = False) -> str:
+    """Return the address as it is, or raise ``ValueError`` with what to write."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"`{text}` is not an address") from error
+    if parts.scheme not in schemes or not host:
+        raise ValueError(f"not an address with {' or '.join(schemes)}; write for example `{schemes[-1]}://host/path`")
+    if plain_only_to_loopback and parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("plain http is allowed only to a loopback address; write https")
+    if port == 0 or any(char.isspace() or not char.isprintable() for char in text):
+        raise ValueError("not a valid address")
+    return text
+
+
+def _described(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_positive_duration),
+    _described(r"^\s*((\d+(\.\d+)?)(ms|s|m|h|d|w)\s*)+$", "30s", "5m", "2h", "7d"),
+]
+Share = Annotated[float, BeforeValidator(_parse_share), _described(r"^\d{1,3}(\.\d+)?\s*%$", "10%")]
+Rate = Annotated[float, BeforeValidator(_parse_rate), _described(r"^\d+(\.\d+)?\s*/\s*[a-z]+$", "5/s", "100/min")]
+Zone = Annotated[ZoneInfo, BeforeValidator(_parse_zone), _described(r"^[A-Za-z0-9_+/-]+$", "Asia/Shanghai", "UTC")]
+#: A list; one value may stand for a list of one.
+type_list = BeforeValidator(_one_or_more)
+Text = Annotated[str, Field(min_length=1)]
+#: Ticket numbers are text for us, but an editor that reads YAML 1.2 may take one for a number.
+TicketNumber = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["0005PYGCW"]}),
+]
+FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
+
+
+class SecretRef(Model):
+    """A reference to a secret: exactly one of `env`, `file`, `credential`, `command`."""
+
+    env: Text | None = None
+    """The name of an environment variable."""
+    file: Text | None = None
+    """The path of a file that holds nothing else."""
+    credential: Text | None = None
+    """The name of a systemd credential (`LoadCredential=` in the unit)."""
+    command: Annotated[list[Text], type_list] | None = None
+    """A program and its arguments; what it prints is the secret."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bare_secret(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(  # noqa: TRY004 - what pydantic turns into a problem
+                "a secret never stands in this file; write {env: NAME}, {file: /path}, {credential: name} or "
+                "{command: [program, argument]}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "SecretRef":
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError("write exactly one of env, file, credential, command")
+        return self
+
+    def resolve(self, vault: Vault) -> Secret:
+        """Return the secret, or raise ``ConfigError`` that says why it is not there."""
+        if self.env:
+            return vault.environment(self.env)
+        if self.file:
+            return vault.file(self.file)
+        if self.credential:
+            return vault.credential(self.credential)
+        return vault.command(tuple(self.command or ()))
+
+    def probe(self, vault: Vault) -> None:
+        """Raise ``ConfigError`` if the secret is not there; a command is looked for but not run."""
+        if self.command:
+            vault.find_command(tuple(self.command))
+        else:
+            self.resolve(vault)

@@ -1,0 +1,124 @@
+"""ListTickets -> the tickets of a watch."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from watcher import schedule
+from watcher.detect import WatchRule
+from watcher.errors import ApiThrottled, TransientError, WatcherError
+from watcher.log import Edges
+from watcher.model import Account, Ticket, TicketStatus
+from watcher.poll import Poller, Watched
+from watcher.ports import Clock, TicketApi
+from watcher.schedule import Cadence
+from watcher.store import TicketRow
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_REFUSED_PAUSE = timedelta(minutes=5)
+_THROTTLED_TRIES = 5
+#: A ticket that was closed may get a last note: it is watched on for so long after its last one.
+CLOSED_WATCHED_FOR = timedelta(days=7)
+
+
+@dataclass(kw_only=True)
+class Discovery:
+    """Finds the tickets of one watch in its account's list, again and again."""
+
+    poller: Poller
+    api: TicketApi
+    clock: Clock
+    account: Account
+    uids: tuple[str, ...]
+    rule: WatchRule
+    cadence: Cadence
+    statuses: Collection[TicketStatus]
+    created_within: timedelta
+    every: timedelta
+    #: The last failure, for people; None while it works.
+    error: str | None = None
+    was_tried: bool = False
+    _failures: int = 0
+    _edges: Edges = field(default_factory=lambda: Edges(log))
+
+    async def run(self) -> None:
+        """Discover at every ``every``, sooner after a failure, until cancelled."""
+        while True:
+            await self.look()
+            wait = self.every
+            if self._failures:
+                seconds = schedule.after_failure(self.cadence, key=self.rule.name, failures=self._failures)
+                wait = min(wait, timedelta(seconds=seconds))
+            await self.clock.sleep(wait)
+
+    async def look(self) -> None:
+        """Read the list once; a list that fails changes nothing."""
+        try:
+            found = [pair for uid in self.uids for pair in await self._list(uid)]
+        except WatcherError as error:
+            self._failed(error)
+            return
+        finally:
+            self.was_tried = True
+        new = sum(self._enlist(uid, ticket) for uid, ticket in found)
+        self._worked(len(found), new)
+
+    async def _list(self, uid: str) -> list[tuple[str, Ticket]]:
+        created_after = self.clock.now() - self.created_within
+        for attempt in range(1, _THROTTLED_TRIES + 1):
+            await self.poller.pacer.turn()
+            try:
+                tickets = await self.api.list_tickets(uid=uid, created_after=created_after)
+            except ApiThrottled as error:
+                self.poller.pacer.throttled(error.retry_after)
+                if attempt == _THROTTLED_TRIES:
+                    raise
+            else:
+                self.poller.pacer.succeeded()
+                return [(uid, ticket) for ticket in tickets]
+        return []
+
+    def _enlist(self, uid: str, ticket: Ticket) -> bool:
+        """Put a ticket on the poller's list if the watch wants it; return whether it is new there."""
+        is_known = ticket.id in self.poller.watched
+        # A status that is not published may mean anything: it is watched like an open one.
+        is_wanted = ticket.status in self.statuses or ticket.status is TicketStatus.UNKNOWN
+        if is_known or is_wanted:
+            self.poller.enlist(self._watched(uid, ticket))
+        return is_wanted and not is_known
+
+    def resume(self, row: TicketRow, *, now: datetime) -> None:
+        """Go on with a ticket of an earlier run, which the list may no longer show as open."""
+        if row.status == TicketStatus.CONFIRMED.value:
+            last = row.last_note_at
+            if last is None or now - last > CLOSED_WATCHED_FOR:
+                return
+        ticket = Ticket(id=row.ticket, title=row.title, status=TicketStatus(row.status))
+        self.poller.enlist(self._watched(row.uid, ticket))
+
+    def _watched(self, uid: str, ticket: Ticket) -> Watched:
+        account = replace(self.account, uid=uid)
+        return Watched(account=account, ticket=ticket, rule=self.rule, cadence=self.cadence)
+
+    def _failed(self, error: WatcherError) -> None:
+        self._failures += 1
+        self.error = str(error)
+        if not isinstance(error, TransientError):
+            self._failures = max(self._failures, 8)
+        self._edges.failed(
+            "list",
+            "discovery failed",
+            error=str(error),
+            account=self.account.name,
+            watch=self.rule.name,
+            next="tickets known so far are watched on; the list is asked again",
+        )
+
+    def _worked(self, found: int, new: int) -> None:
+        self._failures, self.error = 0, None
+        self._edges.worked("list", "discovery works again", watch=self.rule.name)
+        say = log.info if new else log.debug
+        say("discovered", account=self.account.name, watch=self.rule.name, tickets=found, new=new)

@@ -1,0 +1,243 @@
+"""Stage two: due deliveries -> sink -> verdict -> settle. One lane for each sink, so that none delays another."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from watcher import retry
+from watcher.bell import Bell
+from watcher.errors import PermanentError, SinkGone, SinkUnavailable, StoreUnavailable, TransientError
+from watcher.log import Edges
+from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
+from watcher.ports import Clock, Sink
+from watcher.retry import RetryPolicy
+from watcher.route import digests
+from watcher.store import Store
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_LONGEST_NAP_S = 5.0
+_SETTLE_TIMEOUT_S = 30.0
+_STORE_PAUSE = timedelta(seconds=2)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+async def gather(store: Store, *, now: datetime, all_of_them: bool) -> int:
+    """Let out what is held and whose time has come (or all of it), as digests; return how many messages came out."""
+    held = await store.held(until=_LATEST if all_of_them else now)
+    messages = digests(held, now=now)
+    for message, members in messages:
+        if members:
+            await store.fold(message, members)
+        else:
+            await store.release(message, now=now)
+    return len(messages)
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """One sink's deliveries: ``run`` makes attempts as they become due, ``attempt_all`` each due one once."""
+
+    sink: Sink
+    store: Store
+    clock: Clock
+    policy: RetryPolicy
+    #: Why the sink is switched off; "" while it is not.
+    disabled: str = ""
+    #: Failed attempts since the start, and what the last of them said.
+    failures: int = 0
+    last_error: str = ""
+    _failures_in_a_row: int = 0
+    _rest_until: float = float("-inf")
+    _busy: set[str] = field(default_factory=set)
+    _is_stopping: bool = False
+    _bell: Bell = field(default_factory=Bell)
+    _edges: Edges = field(default_factory=lambda: Edges(log))
+
+    @property
+    def name(self) -> str:
+        """The sink's name."""
+        return self.sink.name
+
+    def ring(self) -> None:
+        """Look at once whether something is due."""
+        self._bell.ring()
+
+    def stop(self) -> None:
+        """Begin no further attempt; ``run`` returns when those under way have ended."""
+        self._is_stopping = True
+        self._bell.ring()
+
+    # --- the loop -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Attempt deliveries as they become due, until ``stop`` is called."""
+        async with anyio.create_task_group() as attempts:
+            while not self._is_stopping:
+                try:
+                    started = await self._start_due(attempts)
+                    nap = 0.0 if started else await self._nap()
+                except StoreUnavailable as error:
+                    self._edges.failed("store", "store unavailable", error=str(error), sink=self.name)
+                    nap = _STORE_PAUSE.total_seconds()
+                else:
+                    self._edges.worked("store", "store available again", sink=self.name)
+                await self._bell.wait(nap)
+
+    async def _start_due(self, attempts: TaskGroup) -> int:
+        """Start as many attempts as may be under way; return how many."""
+        if self.disabled and not await self._is_switched_on_again():
+            await self._bury()
+            return 0
+        room = (1 if self._failures_in_a_row else self.sink.parallel) - len(self._busy)
+        if room <= 0 or self.clock.elapsed() < self._rest_until:
+            return 0
+        found = await self.store.due(self.name, now=self.clock.now(), most=room, busy=self._busy)
+        for delivery in found:
+            self._busy.add(delivery.event.lane)
+            attempts.start_soon(self._attempt, delivery)
+        return len(found)
+
+    async def _nap(self) -> float:
+        """Return how long nothing is to be done, unless the bell rings."""
+        rest = self._rest_until - self.clock.elapsed()
+        if rest > 0 or self._busy:
+            return min(rest, _LONGEST_NAP_S) if rest > 0 else _LONGEST_NAP_S
+        due_at = await self.store.next_due(self.name)
+        if due_at is None:
+            return _LONGEST_NAP_S
+        # Not less than a moment: a delivery behind an earlier one of its ticket is due but cannot start.
+        return min(max((due_at - self.clock.now()).total_seconds(), 0.2), _LONGEST_NAP_S)
+
+    async def attempt_all(self) -> None:
+        """Attempt every due delivery once; behind one that fails, those of the same ticket keep waiting."""
+        if self.disabled:
+            await self._bury()
+            return
+        now = self.clock.now()
+        tried: set[str] = set()
+        while True:
+            found = await self.store.due(self.name, now=now, most=self.sink.parallel, busy=tried)
+            if not found:
+                return
+            async with anyio.create_task_group() as attempts:
+                for delivery in found:
+                    attempts.start_soon(self._attempt_once, delivery, tried)
+
+    async def _attempt_once(self, delivery: Delivery, tried: set[str]) -> None:
+        if not isinstance(await self._attempt(delivery), Delivered):
+            tried.add(delivery.event.lane)
+
+    # --- one attempt --------------------------------------------------------------------------------------
+
+    async def _attempt(self, delivery: Delivery) -> Verdict:
+        """Hand one event to the sink and write down what came of it."""
+        try:
+            error = await self._send(delivery)
+            now = self.clock.now()
+            verdict = retry.judge(delivery, error, now=now, policy=self.policy)
+            # The receiver has it or has refused it: that must be written down even while we are being stopped.
+            with anyio.CancelScope(shield=True):
+                await self._settle(delivery, verdict)
+                await self._draw_conclusions(delivery, verdict, error)
+            return verdict
+        finally:
+            self._busy.discard(delivery.event.lane)
+            self._bell.ring()
+
+    async def _send(self, delivery: Delivery) -> TransientError | PermanentError | None:
+        try:
+            await self.sink.send(delivery.event, now=self.clock.now(), replay=delivery.replay)
+        except (TransientError, PermanentError) as error:
+            return error
+        except Exception as error:  # a sink's mistake must not end the daemon; the only such place
+            log.error(  # noqa: TRY400 - no traceback at the default level
+                "sink failed",
+                sink=self.name,
+                event_id=delivery.event.id,
+                error=f"{type(error).__name__}: {error}",
+                next="this is a mistake in watcher; the delivery is tried again",
+            )
+            log.debug("sink failed", sink=self.name, exc_info=error)
+            return SinkUnavailable(f"unexpected {type(error).__name__}")
+        return None
+
+    async def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Write the verdict down; while the store takes nothing, this lane sends nothing either."""
+        with anyio.move_on_after(_SETTLE_TIMEOUT_S):
+            while True:
+                try:
+                    await self.store.settle(delivery, verdict)
+                except StoreUnavailable as error:
+                    self._edges.failed(
+                        "store",
+                        "store unavailable",
+                        error=str(error),
+                        sink=self.name,
+                        next="a delivery may be repeated under the same id",
+                    )
+                    await self.clock.sleep(_STORE_PAUSE)
+                else:
+                    return
+
+    async def _draw_conclusions(
+        self, delivery: Delivery, verdict: Verdict, error: TransientError | PermanentError | None
+    ) -> None:
+        facts = {"sink": self.name, "ticket": delivery.event.ticket.id, "event_id": delivery.event.id}
+        match verdict:
+            case Delivered():
+                log.info("delivered", **facts, attempt=delivery.attempts + 1)
+                if self._failures_in_a_row:
+                    self._failures_in_a_row = 0
+                    self._edges.worked("sink", "sink works again", sink=self.name)
+                    await self.store.hasten(self.name, now=self.clock.now())
+                return
+            case Retry(due_at):
+                self._edges.failed(
+                    "sink", "delivery postponed", error=verdict.error, **facts, next_try=f"{due_at:%H:%M:%S}Z"
+                )
+            case Dead():
+                log.error(
+                    "delivery given up",
+                    error=verdict.error,
+                    **facts,
+                    next=f"watcher replay {delivery.event.id}",
+                )
+        self.failures += 1
+        self.last_error = verdict.error
+        if isinstance(error, TransientError):
+            self._failures_in_a_row += 1
+            rest = retry.rest(self._failures_in_a_row, error)
+            self._rest_until = self.clock.elapsed() + rest.total_seconds()
+        if isinstance(error, SinkGone):
+            await self._disable(str(error))
+
+    # --- a sink that is switched off ----------------------------------------------------------------------
+
+    async def _disable(self, reason: str) -> None:
+        self.disabled = f"the sink is switched off: {reason}"
+        await self.store.disable(self.name, target=self.sink.target, reason=reason, now=self.clock.now())
+        log.error(
+            "sink switched off",
+            sink=self.name,
+            error=reason,
+            next="change its address in the configuration, or `watcher replay` an event to try it again",
+        )
+        await self._bury()
+
+    async def _is_switched_on_again(self) -> bool:
+        """Notice that somebody wants the sink to be tried again (`watcher replay` in another process)."""
+        if self.name in await self.store.disabled():
+            return False
+        self.disabled = ""
+        return True
+
+    async def _bury(self) -> None:
+        buried = await self.store.bury(self.name, reason=self.disabled)
+        if buried:
+            self.failures += buried
+            self.last_error = self.disabled
+            log.warning("deliveries given up", sink=self.name, count=buried, error=self.disabled)

@@ -1,0 +1,196 @@
+"""Put an event into its envelope: CloudEvents 1.0, structured, and Standard Webhooks at once. Pure.
+
+Sources: CloudEvents 1.0.2 (specification, JSON format, the documented extensions sequence, partitioning and
+severity), Standard Webhooks 1.0.0.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read, Severity
+
+#: Receivers may refuse more than this (Standard Webhooks asks for less than 20 kB): content is cut to fit.
+LIMIT_BYTES = 20_000
+EXCERPT_CHARS = 500
+_HOST = "workorder.aliyuncs.com"
+
+_TYPES = {
+    Kind.REPLY: "watcher.note.created.v1",
+    Kind.UNREAD: "watcher.note.unread.v1",
+    Kind.DIGEST: "watcher.digest.v1",
+}
+_REASONS = {Kind.REPLY: "new", Kind.UNREAD: "unread", Kind.DIGEST: "unread"}
+_READ = {Read.UNREAD: False, Read.READ: True, Read.UNKNOWN: None}
+
+
+def type_of(kind: Kind) -> str:
+    """Return the CloudEvents ``type`` of events of this kind."""
+    return _TYPES[kind]
+
+
+def seal(event: Event, *, content: Content, replay: bool = False) -> bytes:
+    """Return the JSON body of ``event``; its content is shortened until the whole fits ``LIMIT_BYTES``.
+
+    The bytes are what is to be signed and sent. A body that is too long even without content is left so: that
+    a reply exists matters more than the size of saying so.
+    """
+    longest = {Content.FULL: None, Content.EXCERPT: EXCERPT_CHARS, Content.NONE: 0}[content]
+    body = _encode(envelope(event, content=content, longest=longest, replay=replay))
+    while len(body) > LIMIT_BYTES and longest != 0:
+        longest = _shorter(event, longest)
+        body = _encode(envelope(event, content=content, longest=longest, replay=replay))
+    return body
+
+
+def _shorter(event: Event, longest: int | None) -> int:
+    longest_now = max((len(each.note.content) for each in event.events or (event,) if each.note), default=0)
+    return min(longest_now, longest if longest is not None else longest_now) // 2
+
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def envelope(event: Event, *, content: Content, longest: int | None, replay: bool = False) -> dict[str, Any]:
+    """Return ``event`` as a CloudEvent whose texts have at most ``longest`` characters (None: all of them)."""
+    severity_text, severity_number = _severity(event)
+    occurred_at = rfc3339(event.occurred_at)
+    return _present(
+        {
+            "specversion": "1.0",
+            "id": event.id,
+            "source": f"//{_HOST}/{quote(event.account.key, safe='')}",
+            "type": type_of(event.kind),
+            "subject": _subject(event),
+            "time": occurred_at,
+            "timestamp": occurred_at,
+            "recordedtime": rfc3339(event.recorded_at),
+            "sequence": _sequence(event),
+            "partitionkey": None if event.events else _partition(event),
+            "correlationid": None if event.events else quote(event.ticket.id, safe=""),
+            "severitytext": severity_text,
+            "severitynumber": severity_number,
+            "datacontenttype": "application/json",
+            "dataschema": f"urn:watcher:event:{type_of(event.kind)}",
+            "data": _data(event, content=content, longest=longest, replay=replay),
+        }
+    )
+
+
+def _data(event: Event, *, content: Content, longest: int | None, replay: bool) -> dict[str, Any]:
+    reason = "replay" if replay else _REASONS[event.kind]
+    if event.events:
+        events = [envelope(each, content=content, longest=longest, replay=replay) for each in event.events]
+        return {"reason": reason, "count": len(events), "events": events}
+    return _present(
+        {
+            "reason": reason,
+            "watch": event.watch,
+            "labels": event.labels,
+            "account": _account(event.account),
+            "ticket": {
+                "id": event.ticket.id,
+                "title": event.ticket.title,
+                "status": event.ticket.status.value,
+                "status_code": _code(event.ticket.status_code),
+                "severity": event.ticket.severity.value,
+                "severity_code": _code(event.ticket.severity_code),
+                "url": event.url,
+            },
+            "note": event.note and _note(event.note, content=content, longest=longest),
+            "unread": {
+                "in_ticket": event.unread.in_ticket,
+                "since": event.unread.since and rfc3339(event.unread.since),
+                "reminder": 0,
+            },
+        }
+    )
+
+
+def _code(code: str) -> int | str | None:
+    """Return a code that the API sends as text as the number that it is."""
+    return int(code) if code.isdecimal() and code.isascii() else code or None
+
+
+def _account(account: Account) -> dict[str, str]:
+    return {"name": account.name, "uid": account.uid, "site": account.site}
+
+
+def _note(note: Note, *, content: Content, longest: int | None) -> dict[str, Any]:
+    created = note.created_at
+    described: dict[str, Any] = {
+        "id": note.id,
+        "created_at": created and rfc3339(created),
+        "created_at_ms": created and int(created.timestamp() * 1000),
+        "type": note.type,
+        "author": {
+            "name": note.author.name,
+            "role": note.author.role.value,
+            "role_code": note.author.role_code,
+        },
+        "read": _READ[note.read],
+        "read_status": note.read.value,
+        "read_status_code": note.read_code,
+        "content_chars": len(note.content),
+    }
+    if content is not Content.NONE:
+        text = note.content if longest is None else excerpt(note.content, longest)
+        described |= {
+            "content": text,
+            "content_format": "text",
+            "truncated": content is Content.EXCERPT or text != note.content,
+        }
+    described["attachments"] = [_attachment(attachment, content) for attachment in note.attachments]
+    return described
+
+
+def _attachment(attachment: Attachment, content: Content) -> dict[str, Any]:
+    # The address is a key to the file: it stays here when the content does.
+    if content is Content.NONE:
+        return {"name": attachment.name}
+    expires_at = attachment.expires_at and rfc3339(attachment.expires_at)
+    described = {"name": attachment.name, "url": attachment.url, "url_is_temporary": True}
+    return _present(described | {"url_expires_at": expires_at})
+
+
+def excerpt(text: str, longest: int) -> str:
+    """Return at most ``longest`` characters of ``text``, with a mark where something is missing."""
+    if len(text) <= longest:
+        return text
+    return text[: longest - 1] + "…" if longest > 0 else ""
+
+
+def _severity(event: Event) -> tuple[str, int]:
+    """Return text and number after OpenTelemetry's scale, which the CloudEvents extension refers to."""
+    urgent = any(each.ticket.severity is Severity.URGENT for each in event.events or (event,))
+    return ("WARN", 13) if urgent else ("INFO", 9)
+
+
+def _subject(event: Event) -> str:
+    if event.events:
+        return f"digests/{event.id}"
+    ticket = f"tickets/{quote(event.ticket.id, safe='')}"
+    return f"{ticket}/notes/{quote(event.note.id, safe='')}" if event.note else ticket
+
+
+def _partition(event: Event) -> str:
+    return f"{quote(event.account.key, safe='')}/{quote(event.ticket.id, safe='')}"
+
+
+def _sequence(event: Event) -> str:
+    """Return a text that sorts as the notes of a ticket do."""
+    when = int(event.occurred_at.timestamp() * 1000)
+    return f"{when:015d}-{event.note.id if event.note else '0':0>12}"
+
+
+def rfc3339(instant: datetime) -> str:
+    """Return ``2021-06-11T07:32:16Z``, with milliseconds where there are any."""
+    utc = instant.astimezone(UTC)
+    text = utc.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{utc.microsecond // 1000:03d}Z" if utc.microsecond // 1000 else f"{text}Z"
+
+
+def _present(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if item is not None}

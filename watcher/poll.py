@@ -1,0 +1,417 @@
+"""Stage one: due tickets -> snapshot -> detect -> one transaction. One poller for each account."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import anyio
+import structlog
+
+from watcher import schedule
+from watcher.bell import Bell
+from watcher.detect import WatchRule, detect
+from watcher.errors import (
+    ApiDenied,
+    ApiRefused,
+    ApiThrottled,
+    ApiUnavailable,
+    CredentialsRejected,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+)
+from watcher.log import Edges
+from watcher.model import Account, DeliveryState, Event, Findings, Reading, Snapshot, Ticket
+from watcher.ports import Answer, Clock, TicketApi
+from watcher.route import Routing, route
+from watcher.schedule import Cadence, Pace
+from watcher.store import Store
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_MOST_IN_FLIGHT = 64
+_LONGEST_NAP_S = 5.0
+# While the key itself is refused, one ticket asks now and then whether it is accepted again.
+_REJECTED_PAUSE = timedelta(minutes=5)
+_THROTTLED_TRIES = 5
+_THROTTLE_IS_OVER_AFTER_S = 60.0
+_DETAILS_TIMEOUT_S = 5.0
+# A ticket that no list shows is asked for its title and status at every so many looks.
+_DETAILS_EVERY = 10
+
+
+class OnRecorded(Protocol):
+    """Called after events were recorded with their deliveries."""
+
+    def __call__(self, *, is_any_held: bool) -> None:
+        """Wake whoever has something to do now."""
+
+
+class Pacer:
+    """One account's pace, and the waiting that it asks for."""
+
+    def __init__(self, clock: Clock, pace: Pace) -> None:
+        self._clock = clock
+        self.pace = replace(pace, at=clock.elapsed())
+
+    async def turn(self, *, is_urgent: bool = False) -> None:
+        """Return when the account may make one more call.
+
+        An urgent call is spent like any other but waits only for a pause: the calls after it wait longer.
+        """
+        self.pace, wait = schedule.spend(self.pace, now=self._clock.elapsed())
+        if is_urgent:
+            wait = self.pace.paused_until - self._clock.elapsed()
+        while wait > 0:
+            await self._clock.sleep(timedelta(seconds=wait))
+            wait = self.pace.paused_until - self._clock.elapsed()
+
+    def succeeded(self) -> None:
+        """Note a call that was not throttled."""
+        self.pace = schedule.succeeded(self.pace)
+
+    def throttled(self, retry_after: timedelta | None) -> None:
+        """Note that the gateway wants less: the account waits."""
+        self.pace = schedule.throttled(self.pace, now=self._clock.elapsed(), retry_after=retry_after)
+
+    def pause(self, span: timedelta) -> None:
+        """Make no call for ``span``, whatever the pace."""
+        until = max(self.pace.paused_until, self._clock.elapsed() + span.total_seconds())
+        self.pace = replace(self.pace, paused_until=until)
+
+
+@dataclass(slots=True, kw_only=True)
+class Watched:
+    """A ticket on a poller's list, with what the poller remembers of it between two looks."""
+
+    account: Account
+    ticket: Ticket
+    rule: WatchRule
+    cadence: Cadence
+    #: Listed by hand: no list tells its title and status.
+    is_listed: bool = False
+    fingerprint: bytes = b""
+    looks: int = 0
+    failures: int = 0
+    last_note_at: datetime | None = None
+    last_poll_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def was_tried(self) -> bool:
+        """Tell whether the ticket was looked at since the start, well or badly."""
+        return bool(self.looks or self.failures)
+
+
+@dataclass(kw_only=True)
+class Poller:
+    """One account's tickets: ``run`` looks at them when they are due, ``look`` at one of them now."""
+
+    account: str
+    api: TicketApi
+    store: Store
+    clock: Clock
+    pacer: Pacer
+    routing: Routing
+    on_recorded: OnRecorded
+    #: Listed tickets of a reseller are asked for under each of these, until one is right.
+    uids: tuple[str, ...] = ()
+    watched: dict[str, Watched] = field(default_factory=dict)
+    _agenda: schedule.Agenda = field(default_factory=schedule.Agenda)
+    _bell: Bell = field(default_factory=Bell)
+    _edges: Edges = field(default_factory=lambda: Edges(log))
+    _unsaved: set[str] = field(default_factory=set)
+
+    # --- the list -----------------------------------------------------------------------------------------
+
+    def enlist(self, new: Watched) -> None:
+        """Put a ticket on the list, or take over what is new about one that stands there."""
+        old = self.watched.get(new.ticket.id)
+        if old is None:
+            self.watched[new.ticket.id] = new
+            self._agenda.put(new.ticket.id, self.clock.elapsed())
+            self._bell.ring()
+            return
+        old.ticket = _merged(old.ticket, new.ticket)
+        if new.is_listed and not old.is_listed:
+            old.rule, old.cadence, old.is_listed = new.rule, new.cadence, True
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether every ticket was looked at, or tried, at least once."""
+        return all(watched.was_tried for watched in self.watched.values())
+
+    # --- the loop -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look at tickets as they become due, until cancelled."""
+        limiter = anyio.CapacityLimiter(_MOST_IN_FLIGHT)
+        async with anyio.create_task_group() as looks:
+            while True:
+                ticket = self._agenda.take(self.clock.elapsed())
+                if ticket is None:
+                    due = self._agenda.next_due()
+                    nap = _LONGEST_NAP_S if due is None else due - self.clock.elapsed()
+                    await self._bell.wait(min(nap, _LONGEST_NAP_S))
+                    continue
+                await limiter.acquire_on_behalf_of(ticket)
+                await self.pacer.turn()
+                looks.start_soon(self._look_and_release, ticket, limiter)
+
+    async def _look_and_release(self, ticket: str, limiter: anyio.CapacityLimiter) -> None:
+        try:
+            await self.look(ticket)
+        finally:
+            limiter.release_on_behalf_of(ticket)
+
+    async def look_at_all(self) -> None:
+        """Look at every ticket once; a throttled one is asked again when the gateway allows."""
+        limiter = anyio.CapacityLimiter(_MOST_IN_FLIGHT)
+        async with anyio.create_task_group() as looks:
+            for ticket in list(self.watched):
+                await limiter.acquire_on_behalf_of(ticket)
+                looks.start_soon(self._look_patiently, ticket, limiter)
+
+    async def _look_patiently(self, ticket: str, limiter: anyio.CapacityLimiter) -> None:
+        try:
+            for _ in range(_THROTTLED_TRIES):
+                if self._edges.is_failing("credentials"):
+                    self._failed(self.watched[ticket], "the account's credentials are refused")
+                    return
+                await self.pacer.turn()
+                if not await self.look(ticket):
+                    return
+        finally:
+            limiter.release_on_behalf_of(ticket)
+
+    async def look(self, ticket: str) -> bool:
+        """Look at one ticket now and put it on the agenda again; return whether it was throttled."""
+        watched = self.watched[ticket]
+        delay = 0.0
+        try:
+            await self._look(watched)
+        except ApiThrottled as error:
+            self.pacer.throttled(error.retry_after)
+            self._edges.failed("throttled", "account throttled", error=str(error), account=self.account)
+            watched.error = str(error)
+            return True
+        except CredentialsRejected as error:
+            self.pacer.pause(_REJECTED_PAUSE)
+            self._rejected(watched, error)
+        except (TransientError, StoreUnavailable) as error:
+            self._failed(watched, str(error))
+            delay = schedule.after_failure(watched.cadence, key=ticket, failures=watched.failures)
+        except PermanentError as error:
+            self._failed(watched, str(error))
+            delay = schedule.after_refusal(watched.cadence)
+        else:
+            self._worked(watched)
+            delay = self._until_next(watched)
+        finally:
+            watched.last_poll_at = self.clock.now()
+            self._agenda.put(ticket, self.clock.elapsed() + delay)
+            self._bell.ring()
+        await self._save_change_of_fortune(watched)
+        return False
+
+    def _until_next(self, watched: Watched) -> float:
+        age = self.clock.now() - watched.last_note_at if watched.last_note_at else None
+        return schedule.after_look(
+            watched.cadence,
+            key=watched.ticket.id,
+            n=watched.looks,
+            last_note_age=age,
+            is_open=watched.ticket.status.is_open,
+        )
+
+    # --- one look -----------------------------------------------------------------------------------------
+
+    async def _look(self, watched: Watched) -> None:
+        is_described = False
+        if watched.is_listed and (watched.looks % _DETAILS_EVERY == 0 or self._owner_is_unknown(watched)):
+            is_described = await self._describe(watched)
+        if self._owner_is_unknown(watched):
+            raise ApiUnavailable("none of the account's uids is known to own this ticket")
+        answer = await self.api.list_ticket_notes(watched.ticket.id, uid=watched.account.uid)
+        self.pacer.succeeded()
+        if answer.fingerprint == watched.fingerprint:
+            log.debug("polled", account=self.account, ticket=watched.ticket.id, found="nothing new")
+            return
+        await self._take_in(watched, answer, is_described=is_described)
+
+    def _owner_is_unknown(self, watched: Watched) -> bool:
+        return bool(self.uids) and not watched.account.uid
+
+    async def _take_in(self, watched: Watched, answer: Answer, *, is_described: bool) -> None:
+        """Decide what an answer that differs from the last one means, and write that down."""
+        reading = answer.read()
+        known = await self.store.known(self.account, watched.ticket.id)
+        findings = detect(self._snapshot(watched, reading), known, watched.rule)
+        # A status moves when an agent answers, and no list carries the severity.
+        if findings.events and not is_described and await self._describe(watched):
+            findings = detect(self._snapshot(watched, reading), known, watched.rule)
+        if not findings.is_nothing:
+            await self._record(watched, reading, findings)
+        self._report_problems(watched, reading)
+        watched.last_note_at = max((n.created_at for n in reading.notes if n.created_at), default=None)
+        # Only now: what was not recorded must be found again.
+        watched.fingerprint = answer.fingerprint
+        log.debug(
+            "polled",
+            account=self.account,
+            ticket=watched.ticket.id,
+            notes=len(reading.notes),
+            new=len(findings.new_notes),
+            events=len(findings.events),
+        )
+
+    def _snapshot(self, watched: Watched, reading: Reading) -> Snapshot:
+        return Snapshot(account=watched.account, ticket=watched.ticket, notes=reading.notes, taken_at=self.clock.now())
+
+    async def _record(self, watched: Watched, reading: Reading, findings: Findings) -> None:
+        snapshot = self._snapshot(watched, reading)
+        deliveries = [
+            delivery for event in findings.events for delivery in route(event, self.routing, now=snapshot.taken_at)
+        ]
+        await self.store.record(snapshot, findings, deliveries, watch=watched.rule.name)
+        for event in findings.events:
+            _announce(event)
+        if deliveries:
+            self.on_recorded(is_any_held=any(delivery.state is DeliveryState.HELD for delivery in deliveries))
+
+    async def _describe(self, watched: Watched) -> bool:
+        """Bring title, status and severity up to date; without them the event goes out all the same."""
+        key = f"details {watched.ticket.id}"
+        try:
+            with anyio.fail_after(_DETAILS_TIMEOUT_S):
+                await self.pacer.turn(is_urgent=True)
+                ticket = await self._get_ticket(watched)
+        except ApiThrottled as error:
+            self.pacer.throttled(error.retry_after)
+            return False
+        except (TimeoutError, TransientError, PermanentError) as error:
+            self._edges.failed(
+                key,
+                "details unknown",
+                error=str(error) or f"no answer within {_DETAILS_TIMEOUT_S:g} s",
+                account=self.account,
+                ticket=watched.ticket.id,
+                next="notes are watched all the same",
+            )
+            return False
+        self._edges.worked(key, "details known", ticket=watched.ticket.id)
+        watched.ticket = _merged(watched.ticket, ticket)
+        return True
+
+    async def _get_ticket(self, watched: Watched) -> Ticket:
+        """Call GetTicket; for a listed ticket of a reseller this also finds out whose it is."""
+        if not self._owner_is_unknown(watched):
+            return await self.api.get_ticket(watched.ticket.id, uid=watched.account.uid)
+        refusals = []
+        for uid in self.uids:
+            try:
+                ticket = await self.api.get_ticket(watched.ticket.id, uid=uid)
+            except (ApiDenied, ApiRefused) as error:
+                refusals.append(error)
+            else:
+                watched.account = replace(watched.account, uid=uid)
+                return ticket
+        raise refusals[-1]
+
+    # --- how it went --------------------------------------------------------------------------------------
+
+    def _report_problems(self, watched: Watched, reading: Reading) -> None:
+        key = f"unreadable {watched.ticket.id}"
+        watched.error = "; ".join(reading.problems) or None
+        if watched.error:
+            self._edges.failed(
+                key,
+                "note unreadable",
+                error=watched.error,
+                account=self.account,
+                ticket=watched.ticket.id,
+                next="the other notes are announced; look at the ticket in the console",
+            )
+        else:
+            self._edges.worked(key, "notes readable", account=self.account, ticket=watched.ticket.id)
+
+    def _worked(self, watched: Watched) -> None:
+        watched.looks += 1
+        if watched.failures:
+            watched.failures = 0
+            watched.error = None
+            self._edges.worked(
+                f"poll {watched.ticket.id}",
+                "poll works again",
+                account=self.account,
+                ticket=watched.ticket.id,
+            )
+        if self.clock.elapsed() > self.pacer.pace.paused_until + _THROTTLE_IS_OVER_AFTER_S:
+            self._edges.worked("throttled", "account no longer throttled", account=self.account)
+        self._edges.worked("credentials", "credentials accepted", account=self.account)
+
+    def _failed(self, watched: Watched, error: str) -> None:
+        watched.failures += 1
+        watched.error = error
+        self._edges.failed(
+            f"poll {watched.ticket.id}",
+            "poll failed",
+            error=error,
+            account=self.account,
+            ticket=watched.ticket.id,
+            next="it is tried again; nothing is lost meanwhile",
+        )
+
+    def _rejected(self, watched: Watched, error: CredentialsRejected) -> None:
+        watched.failures += 1
+        watched.error = str(error)
+        self._edges.failed(
+            "credentials",
+            "credentials refused",
+            error=str(error),
+            account=self.account,
+            next=f"tried again every {_REJECTED_PAUSE.total_seconds() / 60:g} minutes",
+        )
+
+    async def _save_change_of_fortune(self, watched: Watched) -> None:
+        """Write down that a ticket began to fail, or works again; a poll like the one before writes nothing."""
+        was_failing = watched.ticket.id in self._unsaved
+        if bool(watched.error) == was_failing:
+            return
+        try:
+            await self.store.describe([self._snapshot(watched, Reading(()))], watch=watched.rule.name)
+            await self.store.polled([self._outcome(watched)])
+        except StoreUnavailable:
+            return
+        (self._unsaved.add if watched.error else self._unsaved.discard)(watched.ticket.id)
+
+    async def save(self) -> None:
+        """Write down when each ticket was last polled; done at the end, because a poll alone writes nothing."""
+        await self.store.polled(self._outcome(watched) for watched in self.watched.values() if watched.last_poll_at)
+
+    def _outcome(self, watched: Watched) -> tuple[str, str, datetime, str | None]:
+        return (self.account, watched.ticket.id, watched.last_poll_at or self.clock.now(), watched.error)
+
+
+def _announce(event: Event) -> None:
+    log.info(
+        "reply found",
+        account=event.account.name,
+        ticket=event.ticket.id,
+        kind=event.kind.value,
+        author=event.note.author.name if event.note else None,
+        event_id=event.id,
+    )
+
+
+def _merged(old: Ticket, new: Ticket) -> Ticket:
+    """Return ``new``, with what it does not say taken from ``old``."""
+    return replace(
+        new,
+        title=new.title or old.title,
+        status=new.status if new.status_code else old.status,
+        status_code=new.status_code or old.status_code,
+        severity=new.severity if new.severity_code else old.severity,
+        severity_code=new.severity_code or old.severity_code,
+        created_at=new.created_at or old.created_at,
+    )

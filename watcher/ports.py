@@ -1,0 +1,82 @@
+"""The ways in which the watcher touches the world, as contracts on one page."""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from watcher.model import Event, Reading, Ticket
+
+
+class Clock(Protocol):
+    """Time. Wall time is for records and signatures, elapsed time for everything that waits."""
+
+    def now(self) -> datetime:
+        """Return the current instant, aware, in UTC."""
+        ...
+
+    def elapsed(self) -> float:
+        """Return seconds that never jump and go on while the machine sleeps; only differences mean anything."""
+        ...
+
+    async def sleep(self, span: timedelta) -> None:
+        """Return after ``span``."""
+        ...
+
+
+class Answer(Protocol):
+    """A successful ListTicketNotes answer, not yet read."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for two answers that say the same; temporary addresses and request ids do not count."""
+        ...
+
+    def read(self) -> Reading:
+        """Return the notes; what cannot be read of one note hides none of the others."""
+        ...
+
+
+class TicketApi(Protocol):
+    """One account's Ticket API.
+
+    Every method raises ``ApiUnavailable``, ``ApiThrottled``, ``ApiDenied``, ``CredentialsRejected`` or
+    ``ApiRefused``, and nothing else.
+    """
+
+    async def list_ticket_notes(self, ticket: str, *, uid: str = "") -> Answer:
+        """Return the whole conversation of ``ticket``; the API has no paging and no "since"."""
+        ...
+
+    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:
+        """Return every ticket, each once, without its severity (the list does not carry it)."""
+        ...
+
+    async def get_ticket(self, ticket: str, *, uid: str = "") -> Ticket:
+        """Return title, status and severity of one ticket."""
+        ...
+
+
+class Sink(Protocol):
+    """Where events go.
+
+    ``send`` may be called again with the same event: the receiver sees the same id. It raises
+    ``SinkUnavailable``, ``SinkRejected`` or ``SinkGone``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in ``watcher.yaml``."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """What identifies the receiver; when it changes, a switched-off sink is tried again."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many events may be under way at once."""
+        ...
+
+    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:
+        """Hand over one event, within the sink's own time limit."""
+        ...

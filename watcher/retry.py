@@ -1,0 +1,69 @@
+"""Decide what follows an attempt. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zlib import crc32
+
+from watcher.errors import PermanentError, TransientError
+from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
+
+#: Waits between the attempts, as the Standard Webhooks specification suggests: 10 attempts over 75 hours.
+DEFAULT_SCHEDULE = tuple(
+    timedelta(**span)
+    for span in (
+        {"seconds": 5},
+        {"minutes": 5},
+        {"minutes": 30},
+        {"hours": 2},
+        {"hours": 5},
+        {"hours": 10},
+        {"hours": 14},
+        {"hours": 20},
+        {"hours": 24},
+    )
+)
+#: A receiver's Retry-After is obeyed up to this.
+LONGEST_RETRY_AFTER = timedelta(hours=24)
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how long a delivery is tried."""
+
+    schedule: Sequence[timedelta] = DEFAULT_SCHEDULE
+
+
+def judge(
+    delivery: Delivery, error: TransientError | PermanentError | None, *, now: datetime, policy: RetryPolicy
+) -> Verdict:
+    """Return the verdict on the attempt that just ended with ``error``; None is success."""
+    if error is None:
+        return Delivered(now)
+    if isinstance(error, PermanentError):
+        return Dead(now, str(error))
+    made = delivery.attempts + 1
+    if made > len(policy.schedule):
+        return Dead(now, f"{error}; given up after {made} attempts")
+    wait = policy.schedule[made - 1]
+    wait += wait * _JITTER * _fraction(delivery.event.id, delivery.sink, made)
+    if error.retry_after:
+        wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))
+    return Retry(now + wait, str(error))
+
+
+def rest(failures: int, error: TransientError) -> timedelta:
+    """Return how long a whole sink rests after its n-th failure in a row, before the next event tries it.
+
+    Short, because the first success ends the trouble for all that wait; a time that the receiver named is kept.
+    """
+    if failures <= 0:
+        return timedelta()
+    own = timedelta(seconds=min(2 ** min(failures - 1, 6), 60))
+    return max(own, min(error.retry_after or timedelta(), LONGEST_RETRY_AFTER))
+
+
+def _fraction(*parts: str | int) -> float:
+    """Return a number in [0, 1) that is the same for the same parts: jitter that tests can foresee."""
+    return crc32("/".join(map(str, parts)).encode()) / 2**32

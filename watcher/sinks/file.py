@@ -1,0 +1,46 @@
+"""Append events to a file, one JSON line each."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from watcher import envelope
+from watcher.errors import SinkUnavailable
+from watcher.model import Content, Event
+
+
+class FileSink:
+    """JSON Lines: the same document that a webhook receives, on stable storage before it counts as delivered.
+
+    The file is opened anew for each event, so that it may be rotated at any time.
+    """
+
+    parallel = 1
+
+    def __init__(self, *, name: str, path: Path, content: Content) -> None:
+        self.name = name
+        self.target = str(path)
+        self._path = path
+        self._content = content
+
+    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
+        """Append one line and sync it."""
+        line = envelope.seal(event, content=self._content, replay=replay) + b"\n"
+        try:
+            await anyio.to_thread.run_sync(self._append, line, abandon_on_cancel=True)
+        except OSError as error:
+            raise SinkUnavailable(f"cannot write to {self._path}: {error.strerror}") from error
+
+    def _append(self, line: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "r+b", buffering=0) as file:
+            # A write that a full disk cut short left half a line: it must not swallow this one.
+            if os.fstat(handle).st_size and os.pread(handle, 1, os.fstat(handle).st_size - 1) != b"\n":
+                line = b"\n" + line
+            written = file.write(line)
+            if written != len(line):
+                raise OSError(None, "the disk took only a part of the line")
+            os.fsync(handle)

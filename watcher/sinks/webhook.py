@@ -1,0 +1,134 @@
+"""Post events to a program, as CloudEvents 1.0 signed by Standard Webhooks."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from http import HTTPStatus
+
+import aiohttp
+from standardwebhooks.webhooks import Webhook
+
+from watcher import envelope, http
+from watcher.errors import SinkGone, SinkUnavailable
+from watcher.model import Content, Event
+
+_CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+_ANSWER_LIMIT_BYTES = 20_000
+_SUCCESSES = range(200, 300)
+_MEANINGS = {
+    301: "a redirect, which is not followed; write the new address into the file",
+    302: "a redirect, which is not followed",
+    307: "a redirect, which is not followed",
+    308: "a redirect, which is not followed; write the new address into the file",
+}
+
+
+def check_secret(secret: str) -> None:
+    """Raise ``ValueError`` unless ``secret`` is a Standard Webhooks secret: ``whsec_`` and base64.
+
+    Checked strictly, because lenient decoders differ in what they skip: both ends must arrive at the same key.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        raise ValueError(
+            "the secret is not `whsec_` followed by base64; `openssl rand -base64 32` makes one"
+        ) from error
+    if not key:
+        raise ValueError("the secret is empty")
+
+
+class WebhookSink:
+    """One POST for each event; a repeat carries the same ``webhook-id``.
+
+    ``secrets`` are Standard Webhooks secrets (``whsec_...``); with several, each signs, so that a receiver
+    may change from one to the next. Sources: Standard Webhooks 1.0.0; CloudEvents HTTP webhook binding 1.0.2.
+    """
+
+    parallel = 4
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        name: str,
+        url: str,
+        secrets: Sequence[str],
+        headers: Mapping[str, str],
+        content: Content,
+        timeout: timedelta,
+        proxy: str | None = None,
+    ) -> None:
+        self.name = name
+        # The address may hold a key: it is compared, but never stored or shown.
+        self.target = sha256(url.encode()).hexdigest()
+        self._session = session
+        self._url = url
+        self._signers = [Webhook(secret) for secret in secrets]
+        self._headers = dict(headers)
+        self._content = content
+        self._timeout_s = timeout.total_seconds()
+        self._proxy = http.proxy_for(url, proxy)
+
+    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:
+        """Post the event; only a 2xx counts as taken."""
+        body = envelope.seal(event, content=self._content, replay=replay)
+        try:
+            reply = await http.fetch(
+                self._session,
+                "POST",
+                self._url,
+                headers=self._headers | self._signed(event.id, body, now=now),
+                body=body,
+                timeout_s=self._timeout_s,
+                limit_bytes=_ANSWER_LIMIT_BYTES,
+                cut=True,
+                proxy=self._proxy,
+            )
+        except http.HttpFailure as error:
+            raise SinkUnavailable(str(error)) from error
+        if reply.status not in _SUCCESSES:
+            self._refuse(reply, now=now)
+
+    def _signed(self, event_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
+        # The library takes the wall-clock fields of an instant for UTC, whatever its zone.
+        at = now.astimezone(UTC)
+        headers = {
+            "Content-Type": _CONTENT_TYPE,
+            "webhook-id": event_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+        }
+        if self._signers:
+            signatures = (signer.sign(event_id, at, body.decode()) for signer in self._signers)
+            headers["webhook-signature"] = " ".join(signatures)
+        return headers
+
+    def _refuse(self, reply: http.Reply, *, now: datetime) -> None:
+        if reply.status == HTTPStatus.GONE:
+            raise SinkGone("HTTP 410: the receiver asks not to be called again")
+        meaning = _MEANINGS.get(reply.status) or _phrase(reply.status)
+        wait = None
+        if reply.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            wait = retry_after(reply.headers.get("Retry-After", ""), now=now)
+        raise SinkUnavailable(f"HTTP {reply.status}, {meaning}", retry_after=wait)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return "an unknown status"
+
+
+def retry_after(value: str, *, now: datetime) -> timedelta | None:
+    """Return the span that a ``Retry-After`` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return timedelta(seconds=int(value[:9]))
+    try:
+        span = parsedate_to_datetime(value) - now
+    except (ValueError, TypeError):
+        return None
+    return max(span, timedelta())

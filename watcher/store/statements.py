@@ -1,0 +1,221 @@
+"""Every statement that the store runs, built once. Pure: no connection here."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from watcher.model import DeliveryState
+from watcher.store.schema import delivery, event, note, sink, ticket, watch
+
+_OPEN = (DeliveryState.DUE.value, DeliveryState.HELD.value)
+
+# --- watches and tickets ----------------------------------------------------------------------------------
+
+watch_start = insert(watch).on_conflict_do_nothing()
+watch_since = sa.select(watch.c.since_ms).where(watch.c.name == sa.bindparam("name"))
+
+
+def _upsert(table: sa.Table, *columns: str) -> Any:
+    """Return an insert that, where the row exists, overwrites ``columns``."""
+    statement = insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: statement.excluded[name] for name in columns},
+    )
+
+
+_described = insert(ticket)
+#: What is not known this time does not overwrite what was known.
+ticket_describe = _described.on_conflict_do_update(
+    index_elements=[ticket.c.account, ticket.c.ticket],
+    set_={
+        "uid": _described.excluded.uid,
+        "watch": _described.excluded.watch,
+        "title": sa.func.coalesce(sa.func.nullif(_described.excluded.title, ""), ticket.c.title),
+        "status": sa.func.coalesce(sa.func.nullif(_described.excluded.status, "unknown"), ticket.c.status),
+    },
+)
+ticket_look = (
+    sa.update(ticket)
+    .where(ticket.c.account == sa.bindparam("b_account"), ticket.c.ticket == sa.bindparam("b_ticket"))
+    .values(
+        looked_at_ms=sa.func.coalesce(ticket.c.looked_at_ms, sa.bindparam("at_ms")),
+        last_poll_at_ms=sa.bindparam("at_ms"),
+        error=None,
+    )
+)
+ticket_polled = (
+    sa.update(ticket)
+    .where(ticket.c.account == sa.bindparam("b_account"), ticket.c.ticket == sa.bindparam("b_ticket"))
+    .values(last_poll_at_ms=sa.bindparam("at_ms"), error=sa.bindparam("b_error"))
+)
+ticket_looked_at = sa.select(ticket.c.looked_at_ms).where(
+    ticket.c.account == sa.bindparam("account"), ticket.c.ticket == sa.bindparam("ticket")
+)
+_of_ticket = sa.and_(note.c.account == ticket.c.account, note.c.ticket == ticket.c.ticket)
+tickets = (
+    sa.select(
+        ticket,
+        sa.func.count(note.c.note).label("notes"),
+        sa.func.max(note.c.created_at_ms).label("last_note_at_ms"),
+        sa.func.count(note.c.note).filter(note.c.read == "unread", note.c.role != "customer").label("unread"),
+    )
+    .select_from(ticket.outerjoin(note, _of_ticket))
+    .group_by(ticket.c.account, ticket.c.ticket)
+    .order_by(ticket.c.account, ticket.c.ticket)
+)
+
+# --- notes ------------------------------------------------------------------------------------------------
+
+known_notes = sa.select(note.c.note, note.c.read).where(
+    note.c.account == sa.bindparam("account"), note.c.ticket == sa.bindparam("ticket")
+)
+note_insert = insert(note).on_conflict_do_nothing()
+note_read = (
+    sa.update(note)
+    .where(
+        note.c.account == sa.bindparam("b_account"),
+        note.c.ticket == sa.bindparam("b_ticket"),
+        note.c.note == sa.bindparam("b_note"),
+    )
+    .values(read=sa.bindparam("b_read"))
+)
+conversation = (
+    sa.select(note)
+    .where(note.c.account == sa.bindparam("account"), note.c.ticket == sa.bindparam("ticket"))
+    .order_by(note.c.created_at_ms, note.c.seen_at_ms, note.c.note)
+)
+
+# --- events and deliveries --------------------------------------------------------------------------------
+
+event_insert = insert(event).on_conflict_do_nothing().returning(event.c.id)
+delivery_insert = insert(delivery).on_conflict_do_nothing()
+
+_with_event = sa.select(delivery, event.c.document).join(event, event.c.id == delivery.c.event)
+_earlier = delivery.alias("earlier")
+
+#: The oldest open delivery of each lane, where it is due: order within a ticket is kept. What a person asked to be
+#: sent again neither waits in that order nor holds it up.
+due = (
+    _with_event.where(
+        delivery.c.sink == sa.bindparam("sink"),
+        delivery.c.state == DeliveryState.DUE.value,
+        delivery.c.due_at_ms <= sa.bindparam("now_ms"),
+        delivery.c.lane.not_in(sa.bindparam("busy", expanding=True)),
+        sa.or_(
+            delivery.c.replay,
+            ~sa.exists().where(
+                _earlier.c.sink == delivery.c.sink,
+                _earlier.c.lane == delivery.c.lane,
+                _earlier.c.state == DeliveryState.DUE.value,
+                ~_earlier.c.replay,
+                sa.tuple_(_earlier.c.position, _earlier.c.event) < sa.tuple_(delivery.c.position, delivery.c.event),
+            ),
+        ),
+    )
+    .order_by(delivery.c.due_at_ms, delivery.c.position)
+    .limit(sa.bindparam("most"))
+)
+next_due = sa.select(sa.func.min(delivery.c.due_at_ms)).where(
+    delivery.c.sink == sa.bindparam("sink"), delivery.c.state == DeliveryState.DUE.value
+)
+held = _with_event.where(
+    delivery.c.state == DeliveryState.HELD.value,
+    delivery.c.digest.is_(None),
+    delivery.c.due_at_ms <= sa.bindparam("until_ms"),
+).order_by(delivery.c.sink, delivery.c.position)
+release = (
+    sa.update(delivery)
+    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
+    .values(state=DeliveryState.DUE.value, due_at_ms=sa.bindparam("b_now_ms"))
+)
+join_digest = (
+    sa.update(delivery)
+    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
+    .values(digest=sa.bindparam("b_digest"))
+)
+#: Settles a delivery, and with a digest those that it tells.
+settle = (
+    sa.update(delivery)
+    .where(
+        delivery.c.sink == sa.bindparam("b_sink"),
+        sa.or_(delivery.c.event == sa.bindparam("b_event"), delivery.c.digest == sa.bindparam("b_event")),
+        delivery.c.state.in_(_OPEN),
+    )
+    .values(
+        state=sa.bindparam("b_state"),
+        attempts=delivery.c.attempts + 1,
+        due_at_ms=sa.bindparam("b_due_ms"),
+        delivered_at_ms=sa.bindparam("b_delivered_ms"),
+        error=sa.bindparam("b_error"),
+        replay=sa.and_(delivery.c.replay, sa.bindparam("b_state") == DeliveryState.DUE.value),
+    )
+)
+#: As above for an attempt that is to be made again: those that a digest tells stay held.
+postpone = (
+    sa.update(delivery)
+    .where(
+        delivery.c.sink == sa.bindparam("b_sink"),
+        delivery.c.event == sa.bindparam("b_event"),
+        delivery.c.state == DeliveryState.DUE.value,
+    )
+    .values(attempts=delivery.c.attempts + 1, due_at_ms=sa.bindparam("b_due_ms"), error=sa.bindparam("b_error"))
+)
+hasten = (
+    sa.update(delivery)
+    .where(
+        delivery.c.sink == sa.bindparam("b_sink"),
+        delivery.c.state == DeliveryState.DUE.value,
+        delivery.c.due_at_ms > sa.bindparam("b_now_ms"),
+    )
+    .values(due_at_ms=sa.bindparam("b_now_ms"))
+)
+bury = (
+    sa.update(delivery)
+    .where(delivery.c.sink == sa.bindparam("b_sink"), delivery.c.state.in_(_OPEN))
+    .values(state=DeliveryState.DEAD.value, error=sa.bindparam("b_error"))
+)
+replay = (
+    sa.update(delivery)
+    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
+    .values(
+        state=DeliveryState.DUE.value,
+        attempts=0,
+        due_at_ms=sa.bindparam("b_now_ms"),
+        delivered_at_ms=None,
+        error=None,
+        digest=None,
+        replay=True,
+    )
+)
+sinks_of_event = sa.select(delivery.c.sink).where(delivery.c.event == sa.bindparam("event"))
+event_document = sa.select(event.c.document).where(event.c.id == sa.bindparam("event"))
+open_sinks = (
+    sa.select(delivery.c.sink, sa.func.count().label("open"))
+    .where(delivery.c.state.in_(_OPEN))
+    .group_by(delivery.c.sink)
+)
+history = (
+    sa.select(delivery, event.c.kind, event.c.account, event.c.ticket, event.c.note)
+    .join(event, event.c.id == delivery.c.event)
+    .order_by(delivery.c.created_at_ms.desc(), delivery.c.position.desc(), delivery.c.event, delivery.c.sink)
+)
+
+deliveries_of = history.where(delivery.c.event == sa.bindparam("event"))
+
+# --- switched-off sinks -----------------------------------------------------------------------------------
+
+sink_disable = _upsert(sink, "target", "disabled_at_ms", "error")
+sink_enable = sa.delete(sink).where(sink.c.name == sa.bindparam("b_name"))
+sinks_disabled = sa.select(sink)
+
+# --- getting rid of what is old ---------------------------------------------------------------------------
+
+_has_open = sa.exists().where(delivery.c.event == event.c.id, delivery.c.state.in_(_OPEN))
+old_events = sa.select(event.c.id).where(event.c.created_at_ms < sa.bindparam("before_ms"), ~_has_open).limit(500)
+deliveries_delete = sa.delete(delivery).where(delivery.c.event.in_(sa.bindparam("events", expanding=True)))
+events_delete = sa.delete(event).where(event.c.id.in_(sa.bindparam("events", expanding=True)))
+notes_empty = (
+    sa.update(note).where(note.c.seen_at_ms < sa.bindparam("before_ms"), note.c.document != "").values(document="")
+)

@@ -1,0 +1,429 @@
+"""The store: what is known, and the outbox. Each method is one transaction.
+
+The outbox is the memory: a note's row, its event and its deliveries are written together, so that no second
+"seen" state can disagree with what was announced.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from watcher.errors import StoreError
+from watcher.model import (
+    Dead,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    Event,
+    Findings,
+    Known,
+    Note,
+    Read,
+    Retry,
+    Snapshot,
+    Verdict,
+)
+from watcher.store import database
+from watcher.store import statements as sql
+
+_event = msgspec.json.Decoder(Event)
+_note = msgspec.json.Decoder(Note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketRow:
+    """What the store knows of a ticket, for people."""
+
+    account: str
+    ticket: str
+    uid: str
+    watch: str
+    title: str
+    status: str
+    unread: int
+    notes: int
+    last_note_at: datetime | None
+    last_poll_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One delivery, for people."""
+
+    event: str
+    kind: str
+    account: str
+    ticket: str
+    note: str
+    sink: str
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    delivered_at: datetime | None
+    error: str | None
+
+
+@asynccontextmanager
+async def open_store(path: Path) -> AsyncIterator["Store"]:
+    """Open the database at ``path``, made or migrated if need be; raises ``StoreError``."""
+    database.prepare(path)
+    write, read = (database.open_engine(path, writes=writes) for writes in (True, False))
+    try:
+        yield Store(path, write, read)
+    finally:
+        await write.dispose()
+        await read.dispose()
+
+
+class Store:
+    """See the module. Raises ``StoreError`` and ``StoreUnavailable``."""
+
+    def __init__(self, path: Path, write: Any, read: Any) -> None:
+        self.path = path
+        self._write_engine = write
+        self._read_engine = read
+        self._inode = path.stat().st_ino
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        async with database.translated(self.path):
+            self._refuse_another_file()
+            async with self._write_engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with database.translated(self.path), self._read_engine.connect() as connection:
+            yield connection
+
+    def _refuse_another_file(self) -> None:
+        """Notice that the file was replaced or removed under us: what is written now would be lost."""
+        if self.path.stat().st_ino != self._inode:
+            raise StoreError(f"{self.path} was replaced while in use; start again to use the new file")
+
+    # --- what is known ------------------------------------------------------------------------------------
+
+    async def watch_since(self, name: str, *, now: datetime) -> datetime:
+        """Return when the watch was first started; that is now, if it never was."""
+        async with self._write() as connection:
+            await connection.execute(sql.watch_start, {"name": name, "since_ms": _ms(now)})
+            since = await connection.scalar(sql.watch_since, {"name": name})
+        return _instant(since)
+
+    async def known(self, account: str, ticket: str) -> Known:
+        """Return what is remembered of a ticket."""
+        key = {"account": account, "ticket": ticket}
+        async with self._read() as connection:
+            looked_at = await connection.scalar(sql.ticket_looked_at, key)
+            rows = await connection.execute(sql.known_notes, key)
+            return Known(is_looked_at=looked_at is not None, notes={row.note: Read(row.read) for row in rows})
+
+    async def describe(self, snapshots: Iterable[Snapshot], *, watch: str) -> None:
+        """Write down title, status and watch of tickets; their notes are not touched."""
+        rows = [_ticket_row(snapshot, watch) for snapshot in snapshots]
+        if rows:
+            async with self._write() as connection:
+                await connection.execute(sql.ticket_describe, rows)
+
+    async def polled(self, outcomes: Iterable[tuple[str, str, datetime, str | None]]) -> None:
+        """Write down when tickets were last polled, and with what error: (account, ticket, instant, error)."""
+        rows = [
+            {"b_account": account, "b_ticket": ticket, "at_ms": _ms(at), "b_error": error}
+            for account, ticket, at, error in outcomes
+        ]
+        if rows:
+            async with self._write() as connection:
+                await connection.execute(sql.ticket_polled, rows)
+
+    async def record(
+        self, snapshot: Snapshot, findings: Findings, deliveries: Sequence[Delivery], *, watch: str
+    ) -> None:
+        """Write what a look found: notes, events and their deliveries, all or nothing.
+
+        May be repeated with the same findings: what stands there already stays as it is.
+        """
+        key = {"b_account": snapshot.account.name, "b_ticket": snapshot.ticket.id}
+        async with self._write() as connection:
+            await connection.execute(sql.ticket_describe, [_ticket_row(snapshot, watch)])
+            await connection.execute(sql.ticket_look, key | {"at_ms": _ms(snapshot.taken_at)})
+            if findings.new_notes:
+                rows = [_note_row(note, snapshot) for note in findings.new_notes]
+                await connection.execute(sql.note_insert, rows)
+            if findings.changed_notes:
+                changes = [key | {"b_note": n.id, "b_read": n.read.value} for n in findings.changed_notes]
+                await connection.execute(sql.note_read, changes)
+            await _add(connection, findings.events, deliveries)
+
+    # --- the outbox ---------------------------------------------------------------------------------------
+
+    async def held(self, *, until: datetime) -> list[Delivery]:
+        """Return what is held no longer than ``until``, by sink, oldest first."""
+        async with self._read() as connection:
+            return [_delivery(row) for row in await connection.execute(sql.held, {"until_ms": _ms(until)})]
+
+    async def release(self, delivery: Delivery, *, now: datetime) -> None:
+        """Make a held delivery due."""
+        params = {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_now_ms": _ms(now)}
+        async with self._write() as connection:
+            await connection.execute(sql.release, params)
+
+    async def fold(self, digest: Delivery, members: Sequence[Delivery]) -> None:
+        """Let a digest tell ``members``: they share its fate."""
+        rows = [{"b_event": m.event.id, "b_sink": m.sink, "b_digest": digest.event.id} for m in members]
+        async with self._write() as connection:
+            await _add(connection, [digest.event], [digest])
+            await connection.execute(sql.join_digest, rows)
+
+    async def due(self, sink: str, *, now: datetime, most: int, busy: Collection[str] = ()) -> list[Delivery]:
+        """Return up to ``most`` deliveries whose time has come, one per lane; lanes in ``busy`` are left out."""
+        params = {"sink": sink, "now_ms": _ms(now), "most": most, "busy": list(busy)}
+        async with self._read() as connection:
+            return [_delivery(row) for row in await connection.execute(sql.due, params)]
+
+    async def next_due(self, sink: str) -> datetime | None:
+        """Return when the next delivery of ``sink`` is due."""
+        async with self._read() as connection:
+            value = await connection.scalar(sql.next_due, {"sink": sink})
+        return None if value is None else _instant(value)
+
+    async def settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Write down what came of an attempt."""
+        key = {"b_event": delivery.event.id, "b_sink": delivery.sink}
+        async with self._write() as connection:
+            match verdict:
+                case Retry(due_at, error):
+                    await connection.execute(sql.postpone, key | {"b_due_ms": _ms(due_at), "b_error": error})
+                case Delivered(at):
+                    await connection.execute(sql.settle, key | _end(DeliveryState.DELIVERED, at, None))
+                case Dead(at, error):
+                    await connection.execute(sql.settle, key | _end(DeliveryState.DEAD, at, error))
+
+    async def hasten(self, sink: str, *, now: datetime) -> None:
+        """Make everything that waits for another attempt due now: the sink works again."""
+        async with self._write() as connection:
+            await connection.execute(sql.hasten, {"b_sink": sink, "b_now_ms": _ms(now)})
+
+    async def bury(self, sink: str, *, reason: str) -> int:
+        """Give up everything that waits for ``sink``; return how many deliveries that were."""
+        async with self._write() as connection:
+            result = await connection.execute(sql.bury, {"b_sink": sink, "b_error": reason})
+        return int(result.rowcount)
+
+    async def waiting(self) -> dict[str, int]:
+        """Return how many deliveries each sink has open, sinks that are no longer configured included."""
+        async with self._read() as connection:
+            rows = await connection.execute(sql.open_sinks)
+            return {row.sink: row.open for row in rows}
+
+    async def replay(self, event: str, *, sinks: Collection[str], now: datetime) -> list[str]:
+        """Make an event due again for those of ``sinks`` (all, if empty) it once went to; return their names.
+
+        Raises ``KeyError`` if there is no such event.
+        """
+        async with self._write() as connection:
+            if await connection.scalar(sql.event_document, {"event": event}) is None:
+                raise KeyError(event)
+            told = list(await connection.scalars(sql.sinks_of_event, {"event": event}))
+            chosen = [sink for sink in told if not sinks or sink in sinks]
+            for sink in chosen:
+                params = {"b_event": event, "b_sink": sink, "b_now_ms": _ms(now)}
+                await connection.execute(sql.replay, params)
+                await connection.execute(sql.sink_enable, {"b_name": sink})
+        return chosen
+
+    # --- switched-off sinks -------------------------------------------------------------------------------
+
+    async def disable(self, sink: str, *, target: str, reason: str, now: datetime) -> None:
+        """Remember that the receiver at ``target`` wants no more calls."""
+        row = {"name": sink, "target": target, "disabled_at_ms": _ms(now), "error": reason}
+        async with self._write() as connection:
+            await connection.execute(sql.sink_disable, row)
+
+    async def disabled(self) -> dict[str, tuple[str, str]]:
+        """Return (target, reason) of each switched-off sink."""
+        async with self._read() as connection:
+            return {row.name: (row.target, row.error) for row in await connection.execute(sql.sinks_disabled)}
+
+    async def enable(self, sink: str) -> None:
+        """Forget that the sink was switched off."""
+        async with self._write() as connection:
+            await connection.execute(sql.sink_enable, {"b_name": sink})
+
+    # --- for people ---------------------------------------------------------------------------------------
+
+    async def tickets(self) -> list[TicketRow]:
+        """Return every ticket, by account and number."""
+        async with self._read() as connection:
+            return [_read_ticket_row(row) for row in await connection.execute(sql.tickets)]
+
+    async def conversation(self, account: str, ticket: str) -> list[tuple[Note | None, Any]]:
+        """Return the notes of a ticket, oldest first, each with its row; None where the text is gone by age."""
+        async with self._read() as connection:
+            rows = await connection.execute(sql.conversation, {"account": account, "ticket": ticket})
+            return [(_note.decode(row.document) if row.document else None, row) for row in rows]
+
+    async def history(self, *, most: int) -> list[HistoryRow]:
+        """Return the latest deliveries, newest first."""
+        async with self._read() as connection:
+            return [_read_history_row(row) for row in await connection.execute(sql.history.limit(most))]
+
+    async def deliveries_of(self, event: str) -> list[HistoryRow]:
+        """Return the deliveries of one event, by sink."""
+        async with self._read() as connection:
+            rows = await connection.execute(sql.deliveries_of, {"event": event})
+            return [_read_history_row(row) for row in rows]
+
+    async def prune(self, *, before: datetime) -> int:
+        """Remove what was settled before ``before``; return how many events went.
+
+        The rows of notes stay, without their text: an old note must never look new.
+        """
+        removed = 0
+        async with self._write() as connection:
+            await connection.execute(sql.notes_empty, {"before_ms": _ms(before)})
+        while True:
+            async with self._write() as connection:
+                events = list(await connection.scalars(sql.old_events, {"before_ms": _ms(before)}))
+                if not events:
+                    return removed
+                await connection.execute(sql.deliveries_delete, {"events": events})
+                await connection.execute(sql.events_delete, {"events": events})
+            removed += len(events)
+
+
+async def _add(connection: AsyncConnection, events: Iterable[Event], deliveries: Iterable[Delivery]) -> None:
+    """Add events that do not exist yet, and the deliveries of those."""
+    new = set()
+    for event in events:
+        if await connection.scalar(sql.event_insert, _event_row(event)):
+            new.add(event.id)
+    rows = [_delivery_row(delivery) for delivery in deliveries if delivery.event.id in new]
+    if rows:
+        await connection.execute(sql.delivery_insert, rows)
+
+
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+def _position(event: Event) -> str:
+    note = event.note.id if event.note else ""
+    return f"{_ms(event.occurred_at):015d}-{note:0>20}"
+
+
+def _ticket_row(snapshot: Snapshot, watch: str) -> dict[str, Any]:
+    return {
+        "account": snapshot.account.name,
+        "ticket": snapshot.ticket.id,
+        "uid": snapshot.account.uid,
+        "watch": watch,
+        "title": snapshot.ticket.title,
+        "status": snapshot.ticket.status.value,
+    }
+
+
+def _note_row(note: Note, snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "account": snapshot.account.name,
+        "ticket": snapshot.ticket.id,
+        "note": note.id,
+        "created_at_ms": note.created_at and _ms(note.created_at),
+        "role": note.author.role.value,
+        "read": note.read.value,
+        "seen_at_ms": _ms(snapshot.taken_at),
+        "document": msgspec.json.encode(note).decode(),
+    }
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "kind": event.kind.value,
+        "account": event.account.name,
+        "ticket": "" if event.events else event.ticket.id,
+        "note": event.note.id if event.note else "",
+        "created_at_ms": _ms(event.recorded_at),
+        "document": msgspec.json.encode(event).decode(),
+    }
+
+
+def _delivery_row(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "event": delivery.event.id,
+        "sink": delivery.sink,
+        "lane": delivery.event.lane,
+        "position": _position(delivery.event),
+        "state": delivery.state.value,
+        "due_at_ms": _ms(delivery.due_at),
+        "created_at_ms": _ms(delivery.created_at),
+    }
+
+
+def _delivery(row: sa.Row[Any]) -> Delivery:
+    return Delivery(
+        event=_event.decode(row.document),
+        sink=row.sink,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        due_at=_instant(row.due_at_ms),
+        created_at=_instant(row.created_at_ms),
+        replay=row.replay,
+    )
+
+
+def _end(state: DeliveryState, at: datetime, error: str | None) -> dict[str, Any]:
+    delivered_ms = _ms(at) if state is DeliveryState.DELIVERED else None
+    return {"b_state": state.value, "b_due_ms": _ms(at), "b_delivered_ms": delivered_ms, "b_error": error}
+
+
+def _read_ticket_row(row: sa.Row[Any]) -> TicketRow:
+    return TicketRow(
+        account=row.account,
+        ticket=row.ticket,
+        uid=row.uid,
+        watch=row.watch,
+        title=row.title,
+        status=row.status,
+        unread=row.unread,
+        notes=row.notes,
+        last_note_at=_maybe(row.last_note_at_ms),
+        last_poll_at=_maybe(row.last_poll_at_ms),
+        error=row.error,
+    )
+
+
+def _read_history_row(row: sa.Row[Any]) -> HistoryRow:
+    return HistoryRow(
+        event=row.event,
+        kind=row.kind,
+        account=row.account,
+        ticket=row.ticket,
+        note=row.note,
+        sink=row.sink,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        created_at=_instant(row.created_at_ms),
+        due_at=_instant(row.due_at_ms),
+        delivered_at=_maybe(row.delivered_at_ms),
+        error=row.error,
+    )
+
+
+def _ms(instant: datetime) -> int:
+    return round(instant.timestamp() * 1000)
+
+
+def _instant(milliseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
+
+
+def _maybe(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else _instant(milliseconds)

@@ -32,12 +32,17 @@ def at(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
+def _all(*parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts as one; the later ones win."""
+    return {name: value for part in parts for name, value in part.items()}
+
+
 def account(name: str = "prod", **more: Any) -> Account:
     return Account(name=name, **more)
 
 
 def ticket(number: str = "0005PYGCW", **more: Any) -> Ticket:
-    return Ticket(**({"id": number, "title": "Why ECS renewal failed?"} | more))
+    return Ticket(**_all({"id": number, "title": "Why ECS renewal failed?"}, more))
 
 
 def note(
@@ -51,33 +56,37 @@ def note(
 ) -> Note:
     author = Author(role=by, role_code={Role.AGENT: 2, Role.CUSTOMER: 3}.get(by, 7), name=f"{by.value} 1024")
     codes = {Read.UNREAD: 1, Read.READ: 2, Read.UNKNOWN: 6}
-    values = {"author": author, "created_at": at(minutes), "content": text, "read_code": codes[read]}
-    return Note(**({"id": str(number), "read": read, "type_code": 2} | values | more))
+    values: dict[str, Any] = {"author": author, "created_at": at(minutes), "content": text, "read_code": codes[read]}
+    return Note(**_all({"id": str(number), "read": read, "type_code": 2}, values, more))
 
 
 def snapshot(*notes: Note, minutes: float = 60.0, **more: Any) -> Snapshot:
-    values = {"account": account(), "ticket": ticket(), "notes": tuple(notes), "taken_at": at(minutes)}
-    return Snapshot(**(values | more))
+    values: dict[str, Any] = {"account": account(), "ticket": ticket(), "notes": tuple(notes), "taken_at": at(minutes)}
+    return Snapshot(**_all(values, more))
 
 
 def rule(*, since: float = 30.0, first_run: FirstRun = FirstRun.UNREAD, **more: Any) -> WatchRule:
-    values = {"name": "production", "since": at(since), "ticket_url": "https://console.example/{ticket_id}"}
-    return WatchRule(**(values | {"first_run": first_run} | more))
+    values: dict[str, Any] = {
+        "name": "production",
+        "since": at(since),
+        "ticket_url": "https://console.example/{ticket_id}",
+    }
+    return WatchRule(**_all(values, {"first_run": first_run}, more))
 
 
 def event(number: int | str = 1, *, kind: Kind = Kind.REPLY, minutes: float = 0.0, **more: Any) -> Event:
     of_account, of_ticket = more.pop("account", account()), more.pop("ticket", ticket())
     told = more.pop("note", note(number, minutes=minutes))
-    values = {"recorded_at": at(minutes + 1), "watch": "production", "url": "https://console.example/"}
+    values: dict[str, Any] = {"recorded_at": at(minutes + 1), "watch": "production", "url": "https://console.example/"}
     identity = event_id(of_account.key, of_ticket.id, str(number))
     return Event(
-        **({"id": identity, "kind": kind, "account": of_account, "ticket": of_ticket, "note": told} | values | more)
+        **_all({"id": identity, "kind": kind, "account": of_account, "ticket": of_ticket, "note": told}, values, more)
     )
 
 
 def delivery(of: Event | None = None, *, sink: str = "hub", attempts: int = 0, **more: Any) -> Delivery:
-    values = {"state": DeliveryState.DUE, "due_at": NOON, "created_at": NOON}
-    return Delivery(**({"event": of or event(), "sink": sink, "attempts": attempts} | values | more))
+    values: dict[str, Any] = {"state": DeliveryState.DUE, "due_at": NOON, "created_at": NOON}
+    return Delivery(**_all({"event": of or event(), "sink": sink, "attempts": attempts}, values, more))
 
 
 class FakeClock:

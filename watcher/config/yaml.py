@@ -106,12 +106,23 @@ def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         mark = Mark(file, where.line + 1, where.column + 1) if where else Mark(file, 1, 1)
-        raise ProblemsFound([Problem(mark, "", f"not valid YAML: {error.problem or error.context}")]) from error
+        raise ProblemsFound([Problem(mark, "", _syntax(error, text, mark))]) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ProblemsFound([Problem(Mark(file, 1, 1), "", f"not valid YAML: {_short(error)}")]) from error
     reader = _Reader(Document(None, file), environ)
     reader.document.value = reader.read(node, ()) if node else None
     return reader.document
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str, mark: Mark) -> str:
+    """Return what the parser says, with the remedy where the cause is a common one."""
+    said = "not valid YAML: " + " ".join(filter(None, (error.problem, error.context)))
+    line = "".join(text.splitlines()[mark.line - 1 : mark.line])
+    if "\t" in (error.problem or ""):
+        return f"{said}; indent with spaces"
+    if "${" in line:
+        return f"{said}; inside braces, put quotes around a text with ${{...}}"
+    return said
 
 
 def _short(error: BaseException) -> str:

@@ -1,0 +1,372 @@
+"""watcher.yaml: what is read, what is refused, and where each problem stands."""
+
+import os
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from watcher.config import schema
+from watcher.config.load import Config, find, load
+from watcher.config.secrets import Secret, Vault
+from watcher.config.yaml import ProblemsFound
+from watcher.errors import ConfigError
+from watcher.model import Content, FirstRun, TicketStatus
+
+ROOT = Path(__file__).parent.parent
+MINIMAL = "version: 1\naccounts: {main: {}}\nsinks: {me: {type: console}}\n"
+
+
+def read(tmp_path: Path, text: str, **environ: str) -> Config:
+    file = tmp_path / "watcher.yaml"
+    file.write_text(text)
+    return load(file, environ)
+
+
+def problems(tmp_path: Path, text: str, **environ: str) -> list[str]:
+    """Return what is wrong with the text, without the folder before each line."""
+    with pytest.raises(ProblemsFound) as found:
+        read(tmp_path, text, **environ)
+    return [str(problem).removeprefix(f"{tmp_path}/") for problem in found.value.problems]
+
+
+# --- what is read -----------------------------------------------------------------------------------------
+
+
+def test_the_projects_own_file_loads_without_any_environment() -> None:
+    config = load(ROOT / "watcher.yaml", {})
+    assert config.model.defaults.poll.interval == timedelta(seconds=60)
+    assert config.absent_secrets() == []
+
+
+def test_every_example_in_the_projects_own_file_loads_too(tmp_path: Path) -> None:
+    text = (ROOT / "watcher.yaml").read_text()
+    for example in ("region", "quota", "proxy", "ticket_url", "migration", "archive", "hub", "to:"):
+        assert f"# {example}" in text
+    uncommented = [
+        line.replace("  # ", "  ", 1).replace("# include", "include")
+        if line.lstrip().startswith(("# ", "#   "))
+        and line.startswith("  #")
+        and not line.lstrip().startswith(
+            ("# Instead", "#   auth", "#     type", "#     access", "# endpoint", "# path")
+        )
+        else line
+        for line in text.splitlines()
+    ]
+    config = read(tmp_path, "\n".join(uncommented))
+    assert set(config.model.sinks) == {"terminal", "archive", "hub"}
+    assert config.model.watches["migration"].tickets == ["0005PYGCW", "00051234"]
+
+
+def test_the_smallest_file_watches_every_open_ticket_of_every_account(tmp_path: Path) -> None:
+    config = read(tmp_path, "version: 1\naccounts: {a: {}, b: }\nsinks: {me: {type: console}}\n")
+    assert list(config.watches) == ["a", "b"]
+    assert [config.account_of(watch) for watch in config.watches.values()] == ["a", "b"]
+    assert config.model.defaults.first_run is FirstRun.UNREAD
+    assert config.model.defaults.content is Content.EXCERPT
+
+
+@pytest.mark.parametrize("number", ["00051234", "00012E5", "0005PYGCW", "1_000", "0x1F", "1:30", "no", "12345678901"])
+def test_a_ticket_number_is_never_taken_for_a_number(tmp_path: Path, number: str) -> None:
+    config = read(tmp_path, MINIMAL + f"watches: {{w: {{tickets: [{number}]}}}}\n")
+    assert config.model.watches["w"].tickets == [number]
+
+
+def test_one_value_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
+    config = read(tmp_path, MINIMAL + "watches: {w: {tickets: 0005PYGCW}}\ndefaults: {to: me}\n")
+    assert config.model.watches["w"].tickets == ["0005PYGCW"]
+    assert config.model.defaults.to == ["me"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("2 h", 7200), ("1.5h", 5400)]
+)
+def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
+    config = read(tmp_path, MINIMAL + f"defaults: {{poll: {{interval: {text}}}}}\n")
+    assert config.model.defaults.poll.interval == timedelta(seconds=seconds)
+
+
+def test_open_is_short_for_every_status_but_confirmed(tmp_path: Path) -> None:
+    config = read(tmp_path, MINIMAL + "watches: {w: {discover: {status: open}}}\n")
+    discover = config.model.watches["w"].discover
+    assert discover
+    assert TicketStatus.CONFIRMED not in discover.status
+    assert len(discover.status) == 5
+
+
+@pytest.mark.parametrize(
+    ("account", "address"),
+    [
+        ("{}", "https://workorder.aliyuncs.com"),
+        ("{site: intl}", "https://workorder.ap-southeast-1.aliyuncs.com"),
+        ("{region: ap-northeast-1}", "https://workorder.ap-northeast-1.aliyuncs.com"),
+        ("{endpoint: 'http://127.0.0.1:8080'}", "http://127.0.0.1:8080"),
+        ("{endpoint: 'http://[::1]:8080'}", "http://[::1]:8080"),
+        ("{endpoint: 'https://gateway.corp.example'}", "https://gateway.corp.example"),
+    ],
+)
+def test_endpoints(tmp_path: Path, account: str, address: str) -> None:
+    config = read(tmp_path, f"version: 1\naccounts: {{main: {account}}}\nsinks: {{me: {{type: console}}}}\n")
+    assert config.model.accounts["main"].address == address
+
+
+def test_variables_are_filled_in_after_the_file_was_read(tmp_path: Path) -> None:
+    text = MINIMAL + 'storage: {path: "${DIR:-/var/lib/x}/a#b $$5 ${EMPTY:-none}"}\n'
+    assert str(read(tmp_path, text).model.storage.path) == "/var/lib/x/a#b $5 none"
+    # A value that looks like YAML stays a value.
+    hostile = read(tmp_path, text, DIR="x: [y", EMPTY="")
+    assert str(hostile.model.storage.path) == "x: [y/a#b $5 none"
+
+
+def test_included_files_are_merged_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "10-a.yaml").write_text("sinks: {log: {type: file, path: a.jsonl}}\n")
+    (folder / "20-b.yaml").write_text("watches: {w: {tickets: [X]}}\ndefaults: {content: full}\n")
+    config = read(tmp_path, MINIMAL + "include: [conf.d/*.yaml]\n")
+    assert list(config.model.sinks) == ["me", "log"]
+    assert config.model.defaults.content is Content.FULL
+
+
+# --- what is refused, and where ---------------------------------------------------------------------------
+
+REFUSALS = [
+    ("accounts: {main: {}}\nsinks: {me: {type: console}}", "watcher.yaml:1:1 version: is missing; it must be given"),
+    (MINIMAL.replace("1", "2"), "watcher.yaml:1:10 version: `2` is not possible here; write one of 1"),
+    (MINIMAL + "watchs: {}", "watcher.yaml:4:1 watchs: unknown key; did you mean `watches`?"),
+    (MINIMAL + "routes: []", "watcher.yaml:4:1 routes: this version does not know it yet; leave it out"),
+    (
+        MINIMAL + "watches:\n  w:\n    tikets: [1]",
+        "watcher.yaml:6:5 watches.w.tikets: unknown key; did you mean `tickets`?",
+    ),
+    (
+        MINIMAL + "watches: {w: {account: man}}",
+        "watcher.yaml:4:24 watches.w.account: there is no account named `man`; did you mean `main`?",
+    ),
+    (
+        MINIMAL + "defaults: {to: [you]}",
+        "watcher.yaml:4:17 defaults.to[0]: there is no sink named `you`; known here: me",
+    ),
+    (
+        MINIMAL + "defaults: {poll: {interval: 4 hours}}",
+        "watcher.yaml:4:29 defaults.poll.interval: `4 hours` is not a duration; write for example `4h` "
+        "(units: ms s m h d w)",
+    ),
+    (
+        MINIMAL + "defaults: {poll: {interval: 0s}}",
+        "watcher.yaml:4:29 defaults.poll.interval: must be longer than nothing; write for example `60s`",
+    ),
+    (
+        MINIMAL + "defaults: {poll: {jitter: 10}}",
+        "watcher.yaml:4:27 defaults.poll.jitter: `10` is not a share; write for example `10%`",
+    ),
+    (
+        MINIMAL + "defaults: {timezone: Mars}",
+        "watcher.yaml:4:22 defaults.timezone: `Mars` is not a time zone; write for example `Asia/Shanghai` or `UTC`",
+    ),
+    (
+        MINIMAL + "watches: {w: {discover: {status: [opne]}}}",
+        "watcher.yaml:4:35 watches.w.discover.status[0]: `opne` is not possible here; known here: assigned, confirmed, "
+        "dealing, feedback, unknown, wait_confirm, wait_feedback",
+    ),
+    (
+        MINIMAL.replace("main: {}", "main: {quota: 5}"),
+        "watcher.yaml:2:26 accounts.main.quota: `5` is not a rate; write for example `5/s` or `100/min`",
+    ),
+    (
+        MINIMAL.replace("main: {}", "main: {endpoint: 'http://example.com'}"),
+        "watcher.yaml:2:29 accounts.main.endpoint: plain http is allowed only to a loopback address; write https",
+    ),
+    (
+        MINIMAL.replace("console", "emial"),
+        "watcher.yaml:3:20 sinks.me.type: `emial` is not known; known here: console, file, webhook",
+    ),
+    (
+        MINIMAL.replace("console", "desktop"),
+        "watcher.yaml:3:20 sinks.me.type: this version has no `desktop` sinks yet; it has console, file, webhook",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{url: 'https://x'}"),
+        "watcher.yaml:3:13 sinks.me.type: is missing; it says what this is",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', sign: [plain]}"),
+        "watcher.yaml:3:54 sinks.me.sign[0]: a secret never stands in this file; write {env: NAME}, {file: /path}, "
+        "{credential: name} or {command: [program, argument]}",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', sign: [{env: A, file: b}]}"),
+        "watcher.yaml:3:54 sinks.me.sign[0]: write exactly one of env, file, credential, command",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', headers: {webhook-id: x}}"),
+        "watcher.yaml:3:56 sinks.me.headers: `webhook-id` is set by the watcher itself",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "[]"),
+        "watcher.yaml:3:13 sinks.me: must be a map of keys and values",
+    ),
+    (MINIMAL + "sinks: {}", "watcher.yaml:4:1 sinks: stands twice in the same place; the first is in line 3"),
+    (
+        MINIMAL + "log: {level: !!python/name:os.system x}",
+        "watcher.yaml:4:14 log.level: the tag `!!python/name:os.system`",
+    ),
+    (MINIMAL + "log: {level: !secret x}", "watcher.yaml:4:14 log.level: the tag `!secret` is not known here"),
+    (MINIMAL + "log: {<<: {level: info}}", "watcher.yaml:4:7 log: merge keys (<<) are not supported"),
+    (MINIMAL + "log: &a {level: *a}", "watcher.yaml:4:6 log.level: the alias contains itself"),
+    (MINIMAL + "log: {level: *nowhere}", "watcher.yaml:4:14 not valid YAML: found undefined alias 'nowhere'"),
+    (
+        MINIMAL + "log:\n\tlevel: info",
+        "watcher.yaml:5:1 not valid YAML: found character '\\t' that cannot start any token while scanning for the next token; indent with spaces",
+    ),
+    (
+        MINIMAL + "log: {level: 'info}",
+        "watcher.yaml:4:20 not valid YAML: found unexpected end of stream while scanning a quoted scalar",
+    ),
+    (
+        MINIMAL + "storage:\n  path: ${NOWHERE}/x",
+        "watcher.yaml:5:9 storage.path: the environment variable NOWHERE is not set; set it, or write "
+        "${NOWHERE:-default}",
+    ),
+    (
+        MINIMAL + "storage: {path: ${HOME}/x}",
+        "watcher.yaml:4:18 not valid YAML: expected ',' or '}', but got '{' while parsing a flow mapping; inside "
+        "braces, put quotes around a text with ${...}",
+    ),
+    ("- a\n- b\n", "watcher.yaml:1:1 must be a map of keys and values"),
+    ("", "watcher.yaml:1:1 accounts: is missing; it must be given"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSALS, ids=[expected[:60] for _, expected in REFUSALS])
+def test_a_refusal_names_the_place_the_key_and_the_remedy(tmp_path: Path, text: str, expected: str) -> None:
+    assert any(problem.startswith(expected) for problem in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
+    text = """\
+version: 1
+accounts: {main: {quotaa: 5/s}}
+watches:
+  w: {account: man, poll: {interval: 1 hour}}
+sinks:
+  a: {type: emial}
+  a: {type: console}
+  b: {type: file, path: "${NOWHERE}"}
+defaults: {to: [c]}
+"""
+    keys = [problem.split(" ")[1] for problem in problems(tmp_path, text)]
+    assert keys == [
+        "accounts.main.quotaa:",
+        "watches.w.account:",
+        "watches.w.poll.interval:",
+        "sinks.a.type:",
+        "sinks.a:",
+        "sinks.b.path:",
+        "defaults.to[0]:",
+    ]
+
+
+def test_a_name_in_two_files_is_refused_with_both_places(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("\nsinks:\n  me: {type: console}\n")
+    found = problems(tmp_path, MINIMAL + "include: more.yaml\n")
+    assert found == [f"more.yaml:3:3 sinks.me: stands twice; the other is in {tmp_path}/watcher.yaml line 3"]
+
+
+def test_a_problem_in_an_included_file_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("sinks:\n  log: {type: file, pth: x}\n")
+    found = problems(tmp_path, MINIMAL + "include: more.yaml\n")
+    assert "more.yaml:2:21 sinks.log.pth: unknown key; did you mean `path`?" in found
+
+
+def bomb(kind: str) -> str:
+    if kind == "merges":
+        lines = ["a0: &a0 {k: v}"]
+        lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
+        return "\n".join(lines)
+    if kind == "aliases":
+        lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+        return "\n".join(lines)
+    return "[" * 5000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["merges", "aliases", "depth"])
+def test_a_bomb_is_refused_without_going_off(tmp_path: Path, kind: str) -> None:
+    assert problems(tmp_path, bomb(kind))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "watcher.yaml"
+    file.write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(file, {})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read \(No such file or directory\)"):
+        load(find(tmp_path / "absent.yaml"), {})
+
+
+# --- secrets ----------------------------------------------------------------------------------------------
+
+SIGNED = MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', sign: [%s]}")
+
+
+def sign(config: Config) -> str:
+    sink = config.model.sinks["me"]
+    assert isinstance(sink, schema.WebhookModel)
+    return sink.sign[0].resolve(config.vault).reveal()
+
+
+def test_a_secret_comes_from_the_environment_a_file_a_credential_or_a_command(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from a file\n")
+    environ = {"TOKEN": "from the environment", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for reference, value in {
+        "{env: TOKEN}": "from the environment",
+        f"{{file: {tmp_path}/secret}}": "from a file",
+        "{credential: secret}": "from a file",
+        "{command: [echo, from, a, command]}": "from a command",
+    }.items():
+        config = read(tmp_path, SIGNED % reference, **environ)
+        assert config.absent_secrets() == []
+        assert sign(config) == value
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("{env: NOWHERE}", "the environment variable NOWHERE is not set"),
+        ("{file: /nowhere/secret}", "/nowhere/secret cannot be read (No such file or directory)"),
+        ("{credential: token}", "there is no $CREDENTIALS_DIRECTORY; run under systemd with LoadCredential=token:PATH"),
+        ("{command: [no-such-program-here]}", "the command no-such-program-here does not exist"),
+    ],
+)
+def test_an_absent_secret_is_said_with_its_place_but_the_file_is_good(tmp_path: Path, reference: str, why: str) -> None:
+    config = read(tmp_path, SIGNED % reference)
+    (problem,) = config.absent_secrets()
+    assert str(problem).removeprefix(f"{tmp_path}/").startswith(f"watcher.yaml:3:54 sinks.me.sign[0]: {why}")
+
+
+def test_a_failing_command_tells_its_status_and_nothing_it_printed(tmp_path: Path) -> None:
+    config = read(tmp_path, SIGNED % "{command: [sh, -c, 'echo canary; echo canary >&2; exit 3']}")
+    with pytest.raises(ConfigError) as error:
+        sign(config)
+    assert str(error.value) == "the command sh failed with exit status 3"
+
+
+def test_a_secret_shows_itself_only_when_asked_by_name() -> None:
+    secret = Secret("canary")
+    assert "canary" not in f"{secret!r} {secret} {[secret]} {Vault(environ={})!r}"
+    assert secret.reveal() == "canary"
+
+
+def test_the_schema_for_editors_is_the_same_in_two_runs() -> None:
+    def printed() -> bytes:
+        return subprocess.run(["watcher", "schema"], capture_output=True, check=True, env=environ).stdout
+
+    environ: dict[str, Any] = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
+    assert printed() == printed()

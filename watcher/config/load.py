@@ -216,7 +216,7 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
             return str(context["error"])
         case "enum" | "literal_error":
             words = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
-            hint = yaml.did_you_mean(str(given), words) or f"write one of {', '.join(words)}"
+            hint = yaml.did_you_mean(str(given), words)
             return f"`{given}` is not possible here; {hint}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a map of keys and values"

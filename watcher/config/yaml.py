@@ -118,7 +118,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, mark: Mark) -> str:
     """Return what the parser says, with the remedy where the cause is a common one."""
     said = "not valid YAML: " + " ".join(filter(None, (error.problem, error.context)))
     line = "".join(text.splitlines()[mark.line - 1 : mark.line])
-    if "\t" in (error.problem or ""):
+    if r"\t" in (error.problem or ""):
         return f"{said}; indent with spaces"
     if "${" in line:
         return f"{said}; inside braces, put quotes around a text with ${{...}}"
@@ -242,5 +242,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean `{near[0]}`?"
     if words and len(words) <= _FEW_WORDS:
-        return f"known here: {', '.join(words)}"
+        return f"choose from: {', '.join(words)}"
     return ""

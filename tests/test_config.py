@@ -8,7 +8,7 @@ import pytest
 from watcher.config import schema
 from watcher.config.load import Config, find, load
 from watcher.config.secrets import Secret, Vault
-from watcher.config.yaml import ProblemsFound
+from watcher.document import ProblemsFound
 from watcher.errors import ConfigError
 from watcher.model import Content, FirstRun, TicketStatus
 

@@ -18,11 +18,11 @@ from watcher.config import schema
 from watcher.config.load import Config
 from watcher.config.secrets import Vault
 from watcher.config.values import SecretRef, check_url
-from watcher.config.yaml import Problem, ProblemsFound, dotted
 from watcher.daemon import Daemon
 from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
+from watcher.document import Problem, ProblemsFound, dotted
 from watcher.errors import ConfigError, CredentialsRejected
 from watcher.model import Account, Ticket, TicketStatus
 from watcher.poll import Pacer, Poller, Watched

@@ -92,7 +92,7 @@ def check(path: Path | None, *, as_json: bool) -> None:
     Example: watcher check -c /etc/watcher/watcher.yaml
     """
     from watcher.config.load import find, load  # noqa: PLC0415
-    from watcher.config.yaml import ProblemsFound  # noqa: PLC0415
+    from watcher.document import ProblemsFound  # noqa: PLC0415
 
     file = find(path)
     try:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from watcher.config import yaml
+from watcher import document as documents
 from watcher.config.schema import ConfigModel, WatchModel
 from watcher.config.secrets import Vault
 from watcher.config.values import SecretRef
-from watcher.config.yaml import Document, Key, Mark, Problem, ProblemsFound
+from watcher.document import Document, Key, Mark, Problem, ProblemsFound, did_you_mean, dotted
 from watcher.errors import ConfigError
 
 #: Where the configuration is looked for, first match wins.
@@ -60,7 +60,7 @@ class Config:
             try:
                 reference.probe(self.vault)
             except ConfigError as error:
-                problems.append(Problem(self._document.mark(key), yaml.dotted(key), str(error)))
+                problems.append(Problem(self._document.mark(key), dotted(key), str(error)))
         return problems
 
     def account_of(self, watch: WatchModel) -> str:
@@ -81,7 +81,7 @@ def find(path: Path | None) -> Path:
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the configuration, or raise ``ConfigError`` (``ProblemsFound`` where places are known)."""
-    document = _merge(yaml.read(path, environ), path, environ)
+    document = _merge(documents.read(path, environ), path, environ)
     vault = Vault(environ=environ)
     try:
         model = ConfigModel.model_validate({} if document.value is None else document.value)
@@ -105,7 +105,7 @@ def _merge(main: Document, path: Path, environ: Mapping[str, str]) -> Document:
         if not isinstance(pattern, str):
             continue
         for file in sorted(path.parent.glob(pattern) if not Path(pattern).is_absolute() else [Path(pattern)]):
-            _add(main, yaml.read(file, environ))
+            _add(main, documents.read(file, environ))
     return main
 
 
@@ -127,7 +127,7 @@ def _add(main: Document, other: Document) -> None:
             if name in place:
                 first = main.name_mark(key)
                 message = f"stands twice; the other is in {first.file} line {first.line}"
-                main.problems.append(Problem(other.name_mark(key), yaml.dotted(key), message))
+                main.problems.append(Problem(other.name_mark(key), dotted(key), message))
                 continue
             place[name] = value
             for table, source in ((main.marks, other.marks), (main.names, other.names)):
@@ -145,12 +145,12 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     given = details["input"]
     if kind == "extra_forbidden":
         name = str(loc[-1])
-        return Problem(document.name_mark(key), yaml.dotted(key), _unknown_key(loc, name))
+        return Problem(document.name_mark(key), dotted(key), _unknown_key(loc, name))
     if kind == "missing":
-        return Problem(document.mark(key), yaml.dotted((*key, loc[-1])), "is missing; it must be given")
+        return Problem(document.mark(key), dotted((*key, loc[-1])), "is missing; it must be given")
     if kind.startswith("union_tag"):
-        return Problem(document.mark((*key, "type")), yaml.dotted((*key, "type")), _wrong_type(kind, context))
-    return Problem(document.mark(key), yaml.dotted(key), _message(kind, given, context, details["msg"]))
+        return Problem(document.mark((*key, "type")), dotted((*key, "type")), _wrong_type(kind, context))
+    return Problem(document.mark(key), dotted(key), _message(kind, given, context, details["msg"]))
 
 
 def _key(loc: tuple[str | int, ...], document: Document) -> Key:
@@ -167,7 +167,7 @@ def _unknown_key(loc: tuple[str | int, ...], name: str) -> str:
     section = tuple(str(part) for part in loc[:1]) if len(loc) > 1 else ()
     if name in _NOT_YET.get(section, ()):
         return "this version does not know it yet; leave it out"
-    hint = yaml.did_you_mean(name, model.model_fields) if model else ""
+    hint = did_you_mean(name, model.model_fields) if model else ""
     return f"unknown key; {hint}" if hint else "unknown key"
 
 
@@ -207,7 +207,7 @@ def _wrong_type(kind: str, context: dict[str, Any]) -> str:
     tag = str(context.get("tag", ""))
     if tag in _SINKS_NOT_YET and "webhook" in expected:
         return f"this version has no `{tag}` sinks yet; it has {', '.join(expected)}"
-    return f"`{tag}` is not known; {yaml.did_you_mean(tag, expected)}"
+    return f"`{tag}` is not known; {did_you_mean(tag, expected)}"
 
 
 def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> str:
@@ -216,7 +216,7 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
             return str(context["error"])
         case "enum" | "literal_error":
             words = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
-            hint = yaml.did_you_mean(str(given), words)
+            hint = did_you_mean(str(given), words)
             return f"`{given}` is not possible here; {hint}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a map of keys and values"
@@ -245,7 +245,7 @@ def _references(document: Document) -> Iterator[Problem]:
         account = _map(watches, name).get("account")
         if account is None and len(accounts) > 1 and (watch is None or isinstance(watch, dict)):
             one_of = ", ".join(accounts)
-            yield Problem(document.name_mark(key[:2]), yaml.dotted(key), f"is missing; it is one of {one_of}")
+            yield Problem(document.name_mark(key[:2]), dotted(key), f"is missing; it is one of {one_of}")
         if isinstance(account, str) and account not in accounts:
             yield _unknown_name(document, key, account, "account", accounts)
     to = defaults.get("to")
@@ -260,8 +260,8 @@ def _map(value: Any, name: str) -> dict[str, Any]:
 
 
 def _unknown_name(document: Document, key: Key, name: str, kind: str, known: Mapping[str, Any]) -> Problem:
-    hint = yaml.did_you_mean(name, known)
-    return Problem(document.mark(key), yaml.dotted(key), f"there is no {kind} named `{name}`; {hint}")
+    hint = did_you_mean(name, known)
+    return Problem(document.mark(key), dotted(key), f"there is no {kind} named `{name}`; {hint}")
 
 
 def _secret_refs(value: Any, key: Key) -> Iterator[tuple[Key, SecretRef]]:

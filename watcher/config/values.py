@@ -10,20 +10,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from watcher.config.secrets import Secret, Vault
+from watcher.duration import parse_duration
 from watcher.http import is_loopback
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
 _RATE_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
-_LONGEST = timedelta(days=3650)
 _WHOLE = 100
 
 
@@ -38,27 +29,8 @@ class Model(BaseModel):
         return {} if value is None else value
 
 
-def parse_duration(value: Any) -> timedelta:
-    """Return the span that ``30s``, ``5m``, ``2h``, ``7d`` or ``1h30m`` says."""
-    if isinstance(value, timedelta):
-        return value
-    text = str(value).replace(" ", "")
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        guess = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", text.lower())
-        hint = f"{guess[1]}{guess[2][:1] if guess[2][:1] in _UNITS else 's'}" if guess else "30s"
-        raise ValueError(f"`{value}` is not a duration; write for example `{hint}` (units: ms s m h d w)")
-    try:
-        span = sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
-    except OverflowError:
-        span = _LONGEST + timedelta(days=1)
-    if span > _LONGEST:
-        raise ValueError(f"`{value}` is longer than ten years")
-    return span
-
-
 def _positive_duration(value: Any) -> timedelta:
-    span = parse_duration(value)
+    span = value if isinstance(value, timedelta) else parse_duration(str(value))
     if not span:
         raise ValueError("must be longer than nothing; write for example `60s`")
     return span

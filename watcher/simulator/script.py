@@ -21,7 +21,6 @@
 The keys of a step are the verbs of ``steps``.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,14 +30,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
+from watcher.document import Key as Place
+from watcher.duration import parse_duration
 from watcher.errors import ConfigError
 from watcher.simulator import steps
 from watcher.simulator.faults import Fault
 from watcher.simulator.limits import Quota
-from watcher.simulator.positions import Source
 from watcher.simulator.records import AGENT, CUSTOMER, DEALING, NORMAL, READ, UNREAD, Account, Key
+from watcher.simulator.source import Source
 from watcher.simulator.steps import FileSpec, Severity, Status, Step, Timeline, Verb
 from watcher.simulator.world import NotThereError, World
 
@@ -46,9 +46,6 @@ from watcher.simulator.world import NotThereError, World
 DEFAULT_SCRIPT: Traversable = files("watcher.simulator") / "default.yaml"
 #: A minute in the life of a support desk, again and again.
 DEMO_SCRIPT: Traversable = files("watcher.simulator") / "demo.yaml"
-
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,45 +124,47 @@ def load_script(path: Path | Traversable | None = None, *, now: Callable[[], flo
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     source = Source(str(source_path), text)
-    file: _File = source.read(source.root, _File)
-    timeline = Timeline(_steps(source), None if file.repeat is None else _seconds(source, source.root, file.repeat))
+    file: _File = source.read((), _File)
+    repeat = None if file.repeat is None else _seconds(source, ("repeat",), file.repeat)
+    timeline = Timeline(_steps(source), repeat)
     if timeline.steps and timeline.repeat is not None and timeline.repeat < timeline.steps[-1].at:
-        raise source.wrong(source.root, "repeat: shorter than the timeline")
+        raise source.wrong(("repeat",), "repeat: shorter than the timeline")
     _rehearse(source, timeline)
     return Script(_world(source, now), timeline)
 
 
 def _world(source: Source, now: Callable[[], float]) -> World:
     world: World | None = None
-    for name, node in source.entries("accounts"):
-        account = _account(source, node, name, now())
+    for place in source.keys("accounts"):
+        account = _account(source, place, now())
         try:
             if world is None:
                 world = World([account], now=now)
             else:
                 world.add_account(account)
         except ValueError as error:
-            raise source.wrong(node, error) from error
+            raise source.wrong(place, error) from error
     world = world or World(now=now)
-    for ticket_id, node in source.entries("tickets"):
-        _add_ticket(source, node, world, ticket_id)
+    for place in source.keys("tickets"):
+        _add_ticket(source, place, world)
     return world
 
 
-def _account(source: Source, node: yaml.Node, name: str, now: float) -> Account:
-    spec: _Account = source.read(node, _Account)
+def _account(source: Source, place: Place, now: float) -> Account:
+    spec: _Account = source.read(place, _Account)
     keys = [
         Key(id=key_id, secret=key.secret, token=key.token, disabled=key.disabled) for key_id, key in spec.keys.items()
     ]
     try:
         quota = None if spec.quota is None else Quota(spec.quota, now)
     except ValueError as error:
-        raise source.wrong(node, error) from error
-    return Account(name=name, uid=spec.uid, keys=keys, customers=frozenset(spec.customers), quota=quota)
+        raise source.wrong(place, error) from error
+    return Account(name=str(place[-1]), uid=spec.uid, keys=keys, customers=frozenset(spec.customers), quota=quota)
 
 
-def _add_ticket(source: Source, node: yaml.Node, world: World, ticket_id: str) -> None:
-    spec: _Ticket = source.read(node, _Ticket)
+def _add_ticket(source: Source, place: Place, world: World) -> None:
+    spec: _Ticket = source.read(place, _Ticket)
+    ticket_id = str(place[-1])
     world.add_ticket(
         ticket_id,
         title=spec.title,
@@ -173,7 +172,7 @@ def _add_ticket(source: Source, node: yaml.Node, world: World, ticket_id: str) -
         uid=spec.uid,
         status=spec.status,
         severity=spec.severity,
-        at=world.now() - _seconds(source, node, spec.ago),
+        at=world.now() - _seconds(source, place, spec.ago),
     )
     for note in spec.notes:
         is_agent = note.by == "agent"
@@ -184,29 +183,29 @@ def _add_ticket(source: Source, node: yaml.Node, world: World, ticket_id: str) -
             name=note.name or ("Agent 1024" if is_agent else "ops-user"),
             status=READ if note.read else UNREAD,
             attachments=[each.file() for each in note.attachments],
-            at=world.now() - _seconds(source, node, note.ago),
+            at=world.now() - _seconds(source, place, note.ago),
         )
 
 
 def _steps(source: Source) -> tuple[Step, ...]:
     steps_: list[Step] = []
-    for node in source.items("timeline"):
-        spec: _Step = source.read(node, _Step)
+    for place in source.keys("timeline"):
+        spec: _Step = source.read(place, _Step)
         if (spec.at is None) == (spec.after is None):
-            raise source.wrong(node, "a step has either `at` or `after`")
+            raise source.wrong(place, "a step has either `at` or `after`")
         before = steps_[-1].at if steps_ else 0.0
-        at = _seconds(source, node, spec.at or spec.after or "") + (before if spec.at is None else 0.0)
+        at = _seconds(source, place, spec.at or spec.after or "") + (before if spec.at is None else 0.0)
         if at < before:
-            raise source.wrong(node, "steps stand in the order of their times")
-        steps_.append(Step(at, _verb(source, node, spec)))
+            raise source.wrong(place, "steps stand in the order of their times")
+        steps_.append(Step(at, _verb(source, place, spec)))
     return tuple(steps_)
 
 
-def _verb(source: Source, node: yaml.Node, spec: _Step) -> Verb:
+def _verb(source: Source, place: Place, spec: _Step) -> Verb:
     fields = msgspec.structs.asdict(spec)
     given = [value for name, value in fields.items() if name not in {"at", "after"} and value is not None]
     if len(given) != 1:
-        raise source.wrong(node, "a step does exactly one thing")
+        raise source.wrong(place, "a step does exactly one thing")
     return steps.Inject(given[0]) if isinstance(given[0], Fault) else given[0]
 
 
@@ -214,15 +213,15 @@ def _rehearse(source: Source, timeline: Timeline) -> None:
     """Do every step of two rounds in a world that is thrown away, so that mistakes show before the start."""
     world = _world(source, time.time)
     for number in (1, 2) if timeline.repeat is not None else (1,):
-        for step, node in zip(timeline.steps, source.items("timeline"), strict=True):
+        for step, place in zip(timeline.steps, source.keys("timeline"), strict=True):
             try:
                 step.verb.in_round(number).apply(world)
             except (NotThereError, ValueError) as error:
-                raise source.wrong(node, error) from error
+                raise source.wrong(place, error) from error
 
 
-def _seconds(source: Source, node: yaml.Node | None, text: str) -> float:
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise source.wrong(node, f"{text!r} is not a span; write 500ms, 5s, 2m, 3h or 1d")
-    return float(match[1]) * _UNITS[match[2]]
+def _seconds(source: Source, place: Place, text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise source.wrong(place, error) from error

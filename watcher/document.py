@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ class Document:
     names: dict[Key, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    def at(self, key: Key) -> Any:
+        """Return the value of ``key``."""
+        value = self.value
+        for part in key:
+            value = value[part]
+        return value
+
     def mark(self, key: Key) -> Mark:
         """Return where ``key`` stands, or where the nearest thing around it does."""
         while key and key not in self.marks:
@@ -99,8 +107,8 @@ def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
     return parse(text, str(path), environ)
 
 
-def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
-    """Read the text of a file; see ``read``."""
+def parse(text: str, file: str, environ: Mapping[str, str] | None = None) -> Document:
+    """Read the text of a file; see ``read``. Without an environment, ``${NAME}`` is a text like any other."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -134,7 +142,7 @@ def _short(error: BaseException) -> str:
 class _Reader:
     """Turns nodes into values, noting where each stands."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str] | None) -> None:
         self.document = document
         self._environ = environ
         self._seen: dict[int, int] = {}
@@ -195,8 +203,10 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, key: Key) -> str | None:
         if node.style is None and node.value in _NULLS:
             return None
+        if self._environ is None:
+            return str(node.value)
         try:
-            return _VARIABLE.sub(self._variable, node.value)
+            return _VARIABLE.sub(partial(_variable, self._environ), node.value)
         except KeyError as error:
             name = error.args[0]
             self._complain(
@@ -206,19 +216,18 @@ class _Reader:
             )
             return None
 
-    def _variable(self, match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        name, default = match[1], match[2]
-        if default is not None:
-            return self._environ.get(name) or default
-        return self._environ[name]
-
     def _complain(self, mark: Mark, key: Key, message: str) -> None:
         self.document.problems.append(Problem(mark, dotted(key), message))
 
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self.document.file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _variable(environ: Mapping[str, str], match: re.Match[str]) -> str:
+    if match[0] == "$$":
+        return "$"
+    name, default = match[1], match[2]
+    return environ[name] if default is None else environ.get(name) or default
 
 
 # Tags that the loader gives by itself to plain scalars.

@@ -1,0 +1,41 @@
+"""Durations as people write them: ``30s``, ``5m``, ``2h``, ``7d``, ``1h30m``. Pure."""
+
+import re
+from datetime import timedelta
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_LONGEST = timedelta(days=3650)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the span that ``text`` says, or raise ``ValueError`` with what to write instead."""
+    written = text.replace(" ", "")
+    parts = _PART.findall(written)
+    if not parts or "".join(number + unit for number, unit in parts) != written:
+        raise ValueError(
+            f"`{text}` is not a duration; write for example `{_guess(written)}` (units: {' '.join(_UNITS)})"
+        )
+    try:
+        span = sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
+    except OverflowError:
+        span = timedelta.max
+    if span > _LONGEST:
+        raise ValueError(f"`{text}` is longer than ten years")
+    return span
+
+
+def _guess(written: str) -> str:
+    """Return what somebody who wrote ``4hours`` or ``30`` may have meant."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", written.lower())
+    if not match:
+        return "30s"
+    unit = match[2][:1]
+    return match[1] + (unit if unit in _UNITS else "s")

@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import MutableMapping
 from datetime import datetime
+from functools import partial
 from typing import Any, TextIO
 
 import structlog
 
 _JOURNAL_LEVELS = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
 _EVENT_WIDTH = 18
+# What is routine steps back, what needs somebody steps forward.
+_COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _LEVEL_WORDS = {"debug": "", "info": "", "warning": "warning: ", "error": "ERROR: ", "critical": "ERROR: "}
 
 
@@ -24,9 +27,9 @@ def set_up(*, level: str = "info", form: str = "auto", stream: TextIO | None = N
     if form == "auto":
         form = "journald" if _is_journal(stream) else "text"
     renderer: Any = {
-        "text": _as_text,
+        "text": partial(_as_text, _COLOURS if _likes_colour(stream) else {}),
         "journald": _for_journald,
-        "json": structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        "json": structlog.processors.JSONRenderer(default=str),
     }[form]
     processors: list[Any] = [structlog.processors.add_log_level, structlog.contextvars.merge_contextvars]
     if form == "json":
@@ -49,11 +52,17 @@ def _is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+def _likes_colour(stream: TextIO) -> bool:
+    """Tell whether somebody looks who has not asked for plain text (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _as_text(colours: dict[str, str], _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     level, words = event.pop("level", "info"), str(event.pop("event"))
     exception = event.pop("exception", "")
     line = f"{datetime.now().astimezone():%H:%M:%S}  {_LEVEL_WORDS[level]}{words:<{_EVENT_WIDTH}}  {_pairs(event)}"
-    return f"{line.rstrip()}\n{exception}".rstrip()
+    text = f"{line.rstrip()}\n{exception}".rstrip()
+    return f"{colours[level]}{text}\x1b[0m" if level in colours else text
 
 
 def _for_journald(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:

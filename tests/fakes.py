@@ -1,6 +1,6 @@
 """Fakes with verbs, and short builders of values."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -131,6 +131,7 @@ class FakeApi:
         self.problems: dict[str, tuple[str, ...]] = {}
         self.failures: dict[str, list[Exception]] = {}
         self.calls: list[tuple[str, str, str]] = []
+        self.hanging: set[str] = set()
 
     def shows(self, number: str, *notes: Note, problems: Iterable[str] = (), **more: Any) -> None:
         """Let the ticket exist with these notes."""
@@ -142,6 +143,14 @@ class FakeApi:
         """Let the next calls of a kind (or ``kind/ticket``) raise these errors."""
         self.failures.setdefault(call, []).extend(errors)
 
+    def hangs(self, number: str) -> None:
+        """Let the notes of a ticket never arrive."""
+        self.hanging.add(number)
+
+    def count(self, call: str, number: str | None = None) -> int:
+        """Return how many calls of a kind there were, for a ticket or for all."""
+        return sum(each[0] == call and number in {None, each[1]} for each in self.calls)
+
     def _serve(self, call: str, number: str, uid: str) -> None:
         self.calls.append((call, number, uid))
         for key in (f"{call}/{number}", call):
@@ -151,6 +160,8 @@ class FakeApi:
     async def list_ticket_notes(self, number: str, *, uid: str = "") -> FakeAnswer:
         await anyio.lowlevel.checkpoint()
         self._serve("notes", number, uid)
+        if number in self.hanging:
+            await anyio.sleep_forever()
         reading = Reading(self.notes[number], self.problems[number])
         return FakeAnswer(reading, repr(reading).encode())
 
@@ -175,6 +186,8 @@ class FakeSink:
     received: list[Event] = field(default_factory=list)
     script: list[Exception | None] = field(default_factory=list)
     attempts: int = 0
+    #: While this is set to an event, attempts wait for it.
+    gate: anyio.Event | None = None
 
     def fails(self, *errors: Exception | None) -> None:
         """Let the next attempts end so; None takes the event."""
@@ -183,6 +196,8 @@ class FakeSink:
     async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
         await anyio.lowlevel.checkpoint()
         self.attempts += 1
+        if self.gate:
+            await self.gate.wait()
         error = self.script.pop(0) if self.script else None
         if error:
             raise error
@@ -193,3 +208,10 @@ def with_text(of: Event, text: str) -> Event:
     """Return the event with another text in its note."""
     assert of.note
     return replace(of, note=replace(of.note, content=text))
+
+
+async def until(condition: Callable[[], bool], *, within: float = 30.0) -> None:
+    """Wait for the condition; a test that needs anything near the limit is broken."""
+    with anyio.fail_after(within):
+        while not condition():  # noqa: ASYNC110 - many conditions, none with an event of its own
+            await anyio.sleep(0.005)

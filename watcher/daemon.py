@@ -1,16 +1,16 @@
 """The loops of the daemon: side by side for good, or one after the other for one round."""
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import anyio
 import structlog
 
-from watcher.bell import Bell
 from watcher.discover import Discovery
 from watcher.dispatch import Lane, gather
+from watcher.envelope import rfc3339
 from watcher.errors import StoreUnavailable
 from watcher.poll import Poller
 from watcher.ports import Clock
@@ -34,8 +34,8 @@ class Daemon:
     discoveries: list[Discovery]
     lanes: list[Lane]
     history: timedelta
+    stop_within: timedelta = STOP_WITHIN
     _has_held: bool = True
-    _gather_bell: Bell = field(default_factory=Bell)
 
     def on_recorded(self, *, is_any_held: bool) -> None:
         """Wake whoever has something to do after events were recorded."""
@@ -62,7 +62,7 @@ class Daemon:
             for lane in self.lanes:
                 lane.stop()
             # What is not ended by then is repeated at the next start, under the same id.
-            lanes.cancel_scope.deadline = anyio.current_time() + STOP_WITHIN.total_seconds()
+            lanes.cancel_scope.deadline = anyio.current_time() + self.stop_within.total_seconds()
         await self._save()
 
     async def _gather_again_and_again(self) -> None:
@@ -72,13 +72,18 @@ class Daemon:
                     await self._gather()
                 except StoreUnavailable as error:
                     log.warning("store unavailable", error=str(error))
-            await self._gather_bell.wait(_GATHER_EVERY_S)
+            await anyio.sleep(_GATHER_EVERY_S)
 
     async def _gather(self, *, all_of_them: bool = False) -> None:
         """Let digests out: those whose time has come, or all when the first looks are over."""
         is_complete = all_of_them or self.is_settled
-        messages = await gather(self.store, now=self.clock.now(), all_of_them=is_complete)
+        # Before the look at the store: what is held from now on is another round's.
         self._has_held = not is_complete
+        try:
+            messages = await gather(self.store, now=self.clock.now(), all_of_them=is_complete)
+        except StoreUnavailable:
+            self._has_held = True
+            raise
         if messages:
             self.on_recorded(is_any_held=False)
 
@@ -103,6 +108,20 @@ class Daemon:
                 await poller.save()
             except StoreUnavailable as error:
                 log.warning("last poll times not saved", error=str(error))
+
+    def tickets(self) -> list[dict[str, str | None]]:
+        """Return when each ticket was last looked at, and with what error; for the commands."""
+        return [
+            {
+                "account": poller.account,
+                "ticket": watched.ticket.id,
+                "last_poll_at": rfc3339(watched.last_poll_at),
+                "error": watched.error,
+            }
+            for poller in self.pollers
+            for watched in poller.watched.values()
+            if watched.last_poll_at
+        ]
 
     # --- one round ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import quote
 
 from watcher.model import Event, Findings, FirstRun, Kind, Known, Note, Read, Role, Snapshot, Unread
 
@@ -75,7 +76,7 @@ def _event(kind: Kind, note: Note, snapshot: Snapshot, rule: WatchRule) -> Event
         watch=rule.name,
         labels=dict(rule.labels),
         unread=Unread(in_ticket=len(unread), since=unread[0].created_at if unread else None),
-        url=rule.ticket_url.replace("{ticket_id}", snapshot.ticket.id),
+        url=rule.ticket_url.replace("{ticket_id}", quote(snapshot.ticket.id, safe="")),
     )
 
 

@@ -1,6 +1,6 @@
 """ListTickets -> the tickets of a watch."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ import structlog
 
 from watcher import schedule
 from watcher.detect import WatchRule
-from watcher.errors import ApiThrottled, TransientError, WatcherError
+from watcher.errors import ApiThrottled, CredentialsRejected, TransientError, WatcherError
 from watcher.log import Edges
 from watcher.model import Account, Ticket, TicketStatus
 from watcher.poll import Poller, Watched
@@ -18,7 +18,8 @@ from watcher.store import TicketRow
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_REFUSED_PAUSE = timedelta(minutes=5)
+# Where later is no better: as rarely as after so many failures.
+_REFUSED_FAILURES = 8
 _THROTTLED_TRIES = 5
 #: A ticket that was closed may get a last note: it is watched on for so long after its last one.
 CLOSED_WATCHED_FOR = timedelta(days=7)
@@ -55,18 +56,28 @@ class Discovery:
             await self.clock.sleep(wait)
 
     async def look(self) -> None:
-        """Read the list once; a list that fails changes nothing."""
-        try:
-            found = [pair for uid in self.uids for pair in await self._list(uid)]
-        except WatcherError as error:
-            self._failed(error)
-            return
-        finally:
-            self.was_tried = True
-        new = sum(self._enlist(uid, ticket) for uid, ticket in found)
-        self._worked(len(found), new)
+        """Read the list of each uid once; a list that fails changes nothing and hides none of the others."""
+        found, new = 0, 0
+        failures: list[WatcherError] = []
+        for uid in self.uids:
+            try:
+                tickets = await self._list(uid)
+            except WatcherError as error:
+                failures.append(error)
+                if isinstance(error, CredentialsRejected):
+                    break
+            else:
+                found += len(tickets)
+                new += sum(self._enlist(uid, ticket) for ticket in tickets)
+        self.was_tried = True
+        if new:
+            log.info("discovered", account=self.account.name, watch=self.rule.name, tickets=found, new=new)
+        if failures:
+            self._failed(failures)
+        else:
+            self._worked(found)
 
-    async def _list(self, uid: str) -> list[tuple[str, Ticket]]:
+    async def _list(self, uid: str) -> list[Ticket]:
         created_after = self.clock.now() - self.created_within
         for attempt in range(1, _THROTTLED_TRIES + 1):
             await self.poller.pacer.turn()
@@ -78,7 +89,7 @@ class Discovery:
                     raise
             else:
                 self.poller.pacer.succeeded()
-                return [(uid, ticket) for ticket in tickets]
+                return tickets
         return []
 
     def _enlist(self, uid: str, ticket: Ticket) -> bool:
@@ -97,28 +108,29 @@ class Discovery:
             if last is None or now - last > CLOSED_WATCHED_FOR:
                 return
         ticket = Ticket(id=row.ticket, title=row.title, status=TicketStatus(row.status))
-        self.poller.enlist(self._watched(row.uid, ticket))
+        watched = self._watched(row.uid, ticket)
+        watched.is_error_stored = bool(row.error)
+        self.poller.enlist(watched)
 
     def _watched(self, uid: str, ticket: Ticket) -> Watched:
         account = replace(self.account, uid=uid)
         return Watched(account=account, ticket=ticket, rule=self.rule, cadence=self.cadence)
 
-    def _failed(self, error: WatcherError) -> None:
+    def _failed(self, failures: Sequence[WatcherError]) -> None:
         self._failures += 1
-        self.error = str(error)
-        if not isinstance(error, TransientError):
-            self._failures = max(self._failures, 8)
+        self.error = "; ".join(dict.fromkeys(map(str, failures)))
+        if not any(isinstance(failure, TransientError) for failure in failures):
+            self._failures = max(self._failures, _REFUSED_FAILURES)
         self._edges.failed(
             "list",
             "discovery failed",
-            error=str(error),
+            error=self.error,
             account=self.account.name,
             watch=self.rule.name,
             next="tickets known so far are watched on; the list is asked again",
         )
 
-    def _worked(self, found: int, new: int) -> None:
+    def _worked(self, found: int) -> None:
         self._failures, self.error = 0, None
         self._edges.worked("list", "discovery works again", watch=self.rule.name)
-        say = log.info if new else log.debug
-        say("discovered", account=self.account.name, watch=self.rule.name, tickets=found, new=new)
+        log.debug("list read", account=self.account.name, watch=self.rule.name, tickets=found)

@@ -1,7 +1,9 @@
 """Stage two: due deliveries -> sink -> verdict -> settle. One lane for each sink, so that none delays another."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import anyio
 import structlog
@@ -19,8 +21,12 @@ from watcher.store import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+Result = TypeVar("Result")
+
 _LONGEST_NAP_S = 5.0
-_SETTLE_TIMEOUT_S = 30.0
+_SHORTEST_NAP_S = 0.01
+# In one round, so long is tried to write down what came of an attempt; the daemon tries until it is stopped.
+_ROUND_PATIENCE_S = 30.0
 _STORE_PAUSE = timedelta(seconds=2)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -54,6 +60,7 @@ class Lane:
     _rest_until: float = float("-inf")
     _busy: set[str] = field(default_factory=set)
     _is_stopping: bool = False
+    _patience_s: float = float("inf")
     _bell: Bell = field(default_factory=Bell)
     _edges: Edges = field(default_factory=lambda: Edges(log))
 
@@ -92,28 +99,35 @@ class Lane:
         if self.disabled and not await self._is_switched_on_again():
             await self._bury()
             return 0
-        room = (1 if self._failures_in_a_row else self.sink.parallel) - len(self._busy)
-        if room <= 0 or self.clock.elapsed() < self._rest_until:
+        if self._room <= 0 or self.clock.elapsed() < self._rest_until:
             return 0
-        found = await self.store.due(self.name, now=self.clock.now(), most=room, busy=self._busy)
+        found = await self.store.due(self.name, now=self.clock.now(), most=self._room, busy=self._busy)
         for delivery in found:
             self._busy.add(delivery.event.lane)
             attempts.start_soon(self._attempt, delivery)
         return len(found)
 
+    @property
+    def _room(self) -> int:
+        """Return how many further attempts may be started: while the sink fails, one at a time."""
+        return (1 if self._failures_in_a_row else self.sink.parallel) - len(self._busy)
+
     async def _nap(self) -> float:
-        """Return how long nothing is to be done, unless the bell rings."""
+        """Return for how many seconds nothing can be started, unless the bell rings."""
         rest = self._rest_until - self.clock.elapsed()
-        if rest > 0 or self._busy:
-            return min(rest, _LONGEST_NAP_S) if rest > 0 else _LONGEST_NAP_S
-        due_at = await self.store.next_due(self.name)
+        if rest > 0:
+            return min(rest, _LONGEST_NAP_S)
+        due_at = await self.store.next_due(self.name, busy=self._busy) if self._room > 0 else None
         if due_at is None:
             return _LONGEST_NAP_S
-        # Not less than a moment: a delivery behind an earlier one of its ticket is due but cannot start.
-        return min(max((due_at - self.clock.now()).total_seconds(), 0.2), _LONGEST_NAP_S)
+        return min(max((due_at - self.clock.now()).total_seconds(), _SHORTEST_NAP_S), _LONGEST_NAP_S)
 
     async def attempt_all(self) -> None:
-        """Attempt every due delivery once; behind one that fails, those of the same ticket keep waiting."""
+        """Attempt every due delivery once; behind one that fails, those of the same ticket keep waiting.
+
+        Raises ``StoreUnavailable`` when what came of an attempt cannot be written down.
+        """
+        self._patience_s = _ROUND_PATIENCE_S
         if self.disabled:
             await self._bury()
             return
@@ -139,10 +153,8 @@ class Lane:
             error = await self._send(delivery)
             now = self.clock.now()
             verdict = retry.judge(delivery, error, now=now, policy=self.policy)
-            # The receiver has it or has refused it: that must be written down even while we are being stopped.
-            with anyio.CancelScope(shield=True):
-                await self._settle(delivery, verdict)
-                await self._draw_conclusions(delivery, verdict, error)
+            await self._write_down(lambda: self.store.settle(delivery, verdict))
+            await self._draw_conclusions(delivery, verdict, error)
             return verdict
         finally:
             self._busy.discard(delivery.event.lane)
@@ -165,23 +177,31 @@ class Lane:
             return SinkUnavailable(f"unexpected {type(error).__name__}")
         return None
 
-    async def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Write the verdict down; while the store takes nothing, this lane sends nothing either."""
-        with anyio.move_on_after(_SETTLE_TIMEOUT_S):
-            while True:
-                try:
-                    await self.store.settle(delivery, verdict)
-                except StoreUnavailable as error:
-                    self._edges.failed(
-                        "store",
-                        "store unavailable",
-                        error=str(error),
-                        sink=self.name,
-                        next="a delivery may be repeated under the same id",
-                    )
-                    await self.clock.sleep(_STORE_PAUSE)
-                else:
-                    return
+    async def _write_down(self, write: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what ``write`` does; while the store takes nothing, nothing further is sent in this place.
+
+        A write that was begun is ended even while we are being stopped: the receiver has the event or has
+        refused it.
+        """
+        give_up_at = self.clock.elapsed() + self._patience_s
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    result = await write()
+            except StoreUnavailable as error:
+                if self.clock.elapsed() >= give_up_at:
+                    raise
+                self._edges.failed(
+                    "outcome",
+                    "store unavailable",
+                    error=str(error),
+                    sink=self.name,
+                    next="a delivery may be repeated under the same id",
+                )
+                await self.clock.sleep(_STORE_PAUSE)
+            else:
+                self._edges.worked("outcome", "store available again", sink=self.name)
+                return result
 
     async def _draw_conclusions(
         self, delivery: Delivery, verdict: Verdict, error: TransientError | PermanentError | None
@@ -193,7 +213,7 @@ class Lane:
                 if self._failures_in_a_row:
                     self._failures_in_a_row = 0
                     self._edges.worked("sink", "sink works again", sink=self.name)
-                    await self.store.hasten(self.name, now=self.clock.now())
+                    await self._write_down(lambda: self.store.hasten(self.name, now=self.clock.now()))
                 return
             case Retry(due_at):
                 self._edges.failed(
@@ -219,14 +239,15 @@ class Lane:
 
     async def _disable(self, reason: str) -> None:
         self.disabled = f"the sink is switched off: {reason}"
-        await self.store.disable(self.name, target=self.sink.target, reason=reason, now=self.clock.now())
+        now = self.clock.now()
+        await self._write_down(lambda: self.store.disable(self.name, target=self.sink.target, reason=reason, now=now))
         log.error(
             "sink switched off",
             sink=self.name,
             error=reason,
             next="change its address in the configuration, or `watcher replay` an event to try it again",
         )
-        await self._bury()
+        await self._write_down(self._bury)
 
     async def _is_switched_on_again(self) -> bool:
         """Notice that somebody wants the sink to be tried again (`watcher replay` in another process)."""

@@ -15,6 +15,8 @@ from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read,
 LIMIT_BYTES = 20_000
 EXCERPT_CHARS = 500
 _HOST = "workorder.aliyuncs.com"
+# JavaScript reads every number of so many digits exactly.
+_SAFE_DIGITS = 15
 
 _TYPES = {
     Kind.REPLY: "watcher.note.created.v1",
@@ -110,8 +112,9 @@ def _data(event: Event, *, content: Content, longest: int | None, replay: bool) 
 
 
 def _code(code: str) -> int | str | None:
-    """Return a code that the API sends as text as the number that it is."""
-    return int(code) if code.isdecimal() and code.isascii() else code or None
+    """Return a code that the API sends as text as the number that it is, if every reader can hold that number."""
+    is_number = code.isdecimal() and code.isascii() and len(code) <= _SAFE_DIGITS
+    return int(code) if is_number else code or None
 
 
 def _account(account: Account) -> dict[str, str]:
@@ -123,7 +126,7 @@ def _note(note: Note, *, content: Content, longest: int | None) -> dict[str, Any
     described: dict[str, Any] = {
         "id": note.id,
         "created_at": created and rfc3339(created),
-        "created_at_ms": created and int(created.timestamp() * 1000),
+        "created_at_ms": created and _milliseconds(created),
         "type": note.type,
         "author": {
             "name": note.author.name,
@@ -181,8 +184,12 @@ def _partition(event: Event) -> str:
 
 def _sequence(event: Event) -> str:
     """Return a text that sorts as the notes of a ticket do."""
-    when = int(event.occurred_at.timestamp() * 1000)
-    return f"{when:015d}-{event.note.id if event.note else '0':0>12}"
+    return f"{_milliseconds(event.occurred_at):015d}-{event.note.id if event.note else '0':0>12}"
+
+
+def _milliseconds(instant: datetime) -> int:
+    # A timestamp is a float: cut off instead of rounded, some instants would lose their last millisecond.
+    return round(instant.timestamp() * 1000)
 
 
 def rfc3339(instant: datetime) -> str:

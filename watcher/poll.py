@@ -95,7 +95,17 @@ class Watched:
     failures: int = 0
     last_note_at: datetime | None = None
     last_poll_at: datetime | None = None
-    error: str | None = None
+    #: Why the last look failed.
+    failure: str | None = None
+    #: What could not be read of the last answer.
+    problem: str | None = None
+    #: True while the store's row says that the ticket fails.
+    is_error_stored: bool = False
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with the ticket, for people; None while all is well."""
+        return self.failure or self.problem
 
     @property
     def was_tried(self) -> bool:
@@ -120,7 +130,6 @@ class Poller:
     _agenda: schedule.Agenda = field(default_factory=schedule.Agenda)
     _bell: Bell = field(default_factory=Bell)
     _edges: Edges = field(default_factory=lambda: Edges(log))
-    _unsaved: set[str] = field(default_factory=set)
 
     # --- the list -----------------------------------------------------------------------------------------
 
@@ -133,6 +142,8 @@ class Poller:
             self._bell.ring()
             return
         old.ticket = _merged(old.ticket, new.ticket)
+        if not old.account.uid:
+            old.account = new.account
         if new.is_listed and not old.is_listed:
             old.rule, old.cadence, old.is_listed = new.rule, new.cadence, True
 
@@ -161,42 +172,55 @@ class Poller:
     async def _look_and_release(self, ticket: str, limiter: anyio.CapacityLimiter) -> None:
         try:
             await self.look(ticket)
+            if self._edges.is_failing("credentials"):
+                self.pacer.pause(_REJECTED_PAUSE)
         finally:
             limiter.release_on_behalf_of(ticket)
+            self._bell.ring()
 
     async def look_at_all(self) -> None:
-        """Look at every ticket once; a throttled one is asked again when the gateway allows."""
-        limiter = anyio.CapacityLimiter(_MOST_IN_FLIGHT)
-        async with anyio.create_task_group() as looks:
-            for ticket in list(self.watched):
-                await limiter.acquire_on_behalf_of(ticket)
-                looks.start_soon(self._look_patiently, ticket, limiter)
+        """Look at every ticket once; throttled ones are asked again when the gateway allows."""
+        left = list(self.watched)
+        for _ in range(_THROTTLED_TRIES):
+            left = await self._look_at(left)
 
-    async def _look_patiently(self, ticket: str, limiter: anyio.CapacityLimiter) -> None:
-        try:
-            for _ in range(_THROTTLED_TRIES):
-                if self._edges.is_failing("credentials"):
-                    self._failed(self.watched[ticket], "the account's credentials are refused")
-                    return
+    async def _look_at(self, tickets: list[str]) -> list[str]:
+        """Look at these tickets, unless the account's credentials are refused; return which were throttled."""
+        throttled: list[str] = []
+        limiter = anyio.CapacityLimiter(_MOST_IN_FLIGHT)
+
+        async def look(ticket: str) -> None:
+            try:
+                if await self.look(ticket):
+                    throttled.append(ticket)
+            finally:
+                limiter.release_on_behalf_of(ticket)
+
+        async with anyio.create_task_group() as looks:
+            for ticket in tickets:
+                await limiter.acquire_on_behalf_of(ticket)
                 await self.pacer.turn()
-                if not await self.look(ticket):
-                    return
-        finally:
-            limiter.release_on_behalf_of(ticket)
+                if self._edges.is_failing("credentials"):
+                    break
+                looks.start_soon(look, ticket)
+        if self._edges.is_failing("credentials"):
+            for watched in map(self.watched.__getitem__, tickets):
+                watched.failure = watched.failure or "not asked, because the account's credentials are refused"
+            return []
+        return throttled
 
     async def look(self, ticket: str) -> bool:
         """Look at one ticket now and put it on the agenda again; return whether it was throttled."""
         watched = self.watched[ticket]
-        delay = 0.0
+        delay, is_throttled = 0.0, False
         try:
             await self._look(watched)
         except ApiThrottled as error:
+            is_throttled = True
+            watched.failure = str(error)
             self.pacer.throttled(error.retry_after)
             self._edges.failed("throttled", "account throttled", error=str(error), account=self.account)
-            watched.error = str(error)
-            return True
         except CredentialsRejected as error:
-            self.pacer.pause(_REJECTED_PAUSE)
             self._rejected(watched, error)
         except (TransientError, StoreUnavailable) as error:
             self._failed(watched, str(error))
@@ -207,12 +231,12 @@ class Poller:
         else:
             self._worked(watched)
             delay = self._until_next(watched)
-        finally:
-            watched.last_poll_at = self.clock.now()
-            self._agenda.put(ticket, self.clock.elapsed() + delay)
-            self._bell.ring()
-        await self._save_change_of_fortune(watched)
-        return False
+        watched.last_poll_at = self.clock.now()
+        if not is_throttled:
+            await self._save_change_of_fortune(watched)
+        # Last of all: from here on the loop may begin the next look.
+        self._agenda.put(ticket, self.clock.elapsed() + delay)
+        return is_throttled
 
     def _until_next(self, watched: Watched) -> float:
         age = self.clock.now() - watched.last_note_at if watched.last_note_at else None
@@ -322,12 +346,12 @@ class Poller:
 
     def _report_problems(self, watched: Watched, reading: Reading) -> None:
         key = f"unreadable {watched.ticket.id}"
-        watched.error = "; ".join(reading.problems) or None
-        if watched.error:
+        watched.problem = "; ".join(reading.problems) or None
+        if watched.problem:
             self._edges.failed(
                 key,
                 "note unreadable",
-                error=watched.error,
+                error=watched.problem,
                 account=self.account,
                 ticket=watched.ticket.id,
                 next="the other notes are announced; look at the ticket in the console",
@@ -337,9 +361,9 @@ class Poller:
 
     def _worked(self, watched: Watched) -> None:
         watched.looks += 1
+        watched.failure = None
         if watched.failures:
             watched.failures = 0
-            watched.error = None
             self._edges.worked(
                 f"poll {watched.ticket.id}",
                 "poll works again",
@@ -352,7 +376,7 @@ class Poller:
 
     def _failed(self, watched: Watched, error: str) -> None:
         watched.failures += 1
-        watched.error = error
+        watched.failure = error
         self._edges.failed(
             f"poll {watched.ticket.id}",
             "poll failed",
@@ -364,7 +388,7 @@ class Poller:
 
     def _rejected(self, watched: Watched, error: CredentialsRejected) -> None:
         watched.failures += 1
-        watched.error = str(error)
+        watched.failure = str(error)
         self._edges.failed(
             "credentials",
             "credentials refused",
@@ -375,15 +399,14 @@ class Poller:
 
     async def _save_change_of_fortune(self, watched: Watched) -> None:
         """Write down that a ticket began to fail, or works again; a poll like the one before writes nothing."""
-        was_failing = watched.ticket.id in self._unsaved
-        if bool(watched.error) == was_failing:
+        if bool(watched.error) == watched.is_error_stored:
             return
         try:
             await self.store.describe([self._snapshot(watched, Reading(()))], watch=watched.rule.name)
             await self.store.polled([self._outcome(watched)])
         except StoreUnavailable:
             return
-        (self._unsaved.add if watched.error else self._unsaved.discard)(watched.ticket.id)
+        watched.is_error_stored = bool(watched.error)
 
     async def save(self) -> None:
         """Write down when each ticket was last polled; done at the end, because a poll alone writes nothing."""

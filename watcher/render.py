@@ -95,7 +95,7 @@ def _details(event: Event, *, content: Content, zone: tzinfo) -> list[str]:
         facts.append(local(event.occurred_at, zone))
         lines = [f"> {line}" for line in body(event.note, content).splitlines()]
         lines += [f"attached: {one_line(attachment.name)}" for attachment in event.note.attachments]
-    facts.append(event.url)
+    facts.append(one_line(event.url))
     return [*lines, " · ".join(filter(None, facts))]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zlib import crc32
+from hashlib import blake2b
 
 from watcher.errors import PermanentError, TransientError
 from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
@@ -66,4 +66,5 @@ def rest(failures: int, error: TransientError) -> timedelta:
 
 def _fraction(*parts: str | int) -> float:
     """Return a number in [0, 1) that is the same for the same parts: jitter that tests can foresee."""
-    return crc32("/".join(map(str, parts)).encode()) / 2**32
+    text = "/".join(map(str, parts))
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest()) / 2**32

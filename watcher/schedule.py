@@ -7,7 +7,7 @@ import heapq
 import itertools
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from zlib import crc32
+from hashlib import blake2b
 
 #: A ticket whose last note is older than this is asked at ``idle_interval``, where one is configured.
 IDLE_AFTER = timedelta(days=1)
@@ -36,7 +36,7 @@ class Pace:
     rate: float = _LEARNT_FROM
     is_learnt: bool = True
     was_throttled: bool = False
-    #: Calls that may start at once at the time ``at``; below zero they are spent in advance.
+    #: Calls that may start at once at the time ``at``, which may lie ahead; below zero they are spent in advance.
     allowance: float = _SMALLEST_BURST
     at: float = 0.0
     paused_until: float = float("-inf")
@@ -48,10 +48,18 @@ class Pace:
 
 
 def spend(pace: Pace, *, now: float) -> tuple[Pace, float]:
-    """Take one call from the pace; return what is left and how many seconds to wait before making the call."""
-    allowance = min(pace.burst, pace.allowance + max(0.0, now - pace.at) * pace.rate) - 1
-    wait = max(0.0, -allowance / pace.rate, pace.paused_until - now)
-    return replace(pace, allowance=allowance, at=max(now, pace.at)), wait
+    """Take one call from the pace; return what is left and how many seconds to wait before making the call.
+
+    Those who ask during a pause queue up behind its end.
+    """
+    allowance = _saved(pace, now=now) - 1
+    start = max(now, pace.at, pace.paused_until)
+    wait = start - now + max(0.0, -allowance / pace.rate)
+    return replace(pace, allowance=allowance, at=start), wait
+
+
+def _saved(pace: Pace, *, now: float) -> float:
+    return min(pace.burst, pace.allowance + max(0.0, now - pace.at) * pace.rate)
 
 
 def succeeded(pace: Pace) -> Pace:
@@ -67,11 +75,13 @@ def throttled(pace: Pace, *, now: float, retry_after: timedelta | None) -> Pace:
     """Return the pace after the gateway said that the account spends too much: the whole account pauses."""
     pause = retry_after.total_seconds() if retry_after else _THROTTLE_PAUSE_S
     until = max(pace.paused_until, now + pause)
+    # The pause saves up nothing: one call is free at its end. What is spent in advance stays spent.
+    left = min(1.0, _saved(pace, now=now))
     if now < pace.paused_until or not pace.is_learnt:
         # Calls that were under way when the pause began say nothing new.
-        return replace(pace, paused_until=until, allowance=0.0, at=now)
+        return replace(pace, paused_until=until, allowance=left, at=until)
     slower = max(_SLOWEST, pace.rate / 2)
-    return replace(pace, rate=slower, was_throttled=True, paused_until=until, allowance=0.0, at=now)
+    return replace(pace, rate=slower, was_throttled=True, paused_until=until, allowance=left, at=until)
 
 
 # --- when: one due time per ticket ------------------------------------------------------------------------
@@ -104,7 +114,7 @@ def after_look(cadence: Cadence, *, key: str, n: int, last_note_age: timedelta |
 
 
 def after_failure(cadence: Cadence, *, key: str, failures: int) -> float:
-    """Return the seconds until the next look after the n-th failed one in a row: doubling, with full jitter."""
+    """Return the seconds until the next look after the n-th failed one in a row: doubling, half of it jitter."""
     ceiling = min(_LONGEST_BACKOFF_S, max(5 * cadence.interval.total_seconds(), _FIRST_BACKOFF_S))
     span: float = min(ceiling, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 12))
     return span * (0.5 + 0.5 * _fraction(key, failures))
@@ -116,7 +126,8 @@ def after_refusal(cadence: Cadence) -> float:
 
 
 def _fraction(key: str, n: int) -> float:
-    return crc32(f"{key}/{n}".encode()) / 2**32
+    # Not a checksum: those of ids that differ in one digit lie close together.
+    return int.from_bytes(blake2b(f"{key}/{n}".encode(), digest_size=4).digest()) / 2**32
 
 
 class Agenda:

@@ -16,6 +16,7 @@ from watcher.errors import StoreError
 from watcher.model import DeliveryState
 from watcher.store import Store, open_store
 from watcher.store.database import is_locked
+from watcher.web.control import open_control
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ async def forever(config: Config, dry_run: bool = False) -> None:  # noqa: FBT00
     stop = anyio.Event()
     async with (
         assembled(config, clock=SystemClock(), dry_run=dry_run) as daemon,
+        open_control(daemon.store.path, {"tickets": daemon.tickets}),
         anyio.create_task_group() as group,
     ):
         group.start_soon(listen_for_signals, stop)

@@ -13,6 +13,7 @@ from watcher.config.load import Config
 from watcher.envelope import rfc3339, type_of
 from watcher.model import Kind
 from watcher.store import open_store
+from watcher.web.control import ask
 
 Row = dict[str, Any]
 
@@ -22,6 +23,7 @@ async def tickets(config: Config) -> list[Row]:
     path = state_path(config)
     if not path.exists():
         return []
+    live = {(each["account"], each["ticket"]): each for each in await ask(path, "tickets") or ()}
     async with open_store(path) as store:
         return [
             {
@@ -36,6 +38,8 @@ async def tickets(config: Config) -> list[Row]:
                 "last_poll_at": _instant(row.last_poll_at),
                 "error": row.error,
             }
+            # What the running daemon knows is newer than what it wrote down.
+            | live.get((row.account, row.ticket), {})
             for row in await store.tickets()
         ]
 

@@ -18,6 +18,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.store import schema
 
+#: Connections of a process. SQLite lets one write at a time.
+WRITERS, READERS = 1, 4
 _BUSY_TIMEOUT_MS = 10_000
 # What goes away by itself or with a hand of the operator, without our opening the file again.
 _PASSING = ("database is locked", "disk is full", "readonly database", "disk i/o error", "unable to open")
@@ -122,21 +124,19 @@ def _migrate(path: Path) -> None:
 
     config = Config()
     config.set_main_option("script_location", "watcher.store:migrations")
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), poolclass=sa.NullPool)
+    _begin_at_once(engine)
     with _in_our_words(path), engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
 def open_engine(path: Path, *, writes: bool) -> AsyncEngine:
-    """Return an engine: one for writes, in transactions that lock at once, or one for reads, without any.
-
-    The driver's own way of opening a transaction only at the first write loses updates between two processes.
-    """
+    """Return an engine: one for writes, in transactions that lock at once, or one for reads, without any."""
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+        sa.URL.create("sqlite+aiosqlite", database=str(path)),
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=1 if writes else 4,
+        pool_size=WRITERS if writes else READERS,
         max_overflow=0,
         pool_timeout=60,
     )
@@ -150,12 +150,24 @@ def open_engine(path: Path, *, writes: bool) -> AsyncEngine:
         cursor.close()
 
     if writes:
-
-        @sa.event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+        _begin_at_once(engine.sync_engine)
     return engine
+
+
+def _begin_at_once(engine: sa.Engine) -> None:
+    """Let transactions begin, and lock, where they say so.
+
+    The driver's own way of beginning one only at the first insert or update loses updates between two processes,
+    and leaves half a schema where a migration breaks off.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @asynccontextmanager

@@ -95,31 +95,29 @@ delivery_insert = insert(delivery).on_conflict_do_nothing()
 _with_event = sa.select(delivery, event.c.document).join(event, event.c.id == delivery.c.event)
 _earlier = delivery.alias("earlier")
 
-#: The oldest open delivery of each lane, where it is due: order within a ticket is kept. What a person asked to be
-#: sent again neither waits in that order nor holds it up.
-due = (
-    _with_event.where(
-        delivery.c.sink == sa.bindparam("sink"),
-        delivery.c.state == DeliveryState.DUE.value,
-        delivery.c.due_at_ms <= sa.bindparam("now_ms"),
-        delivery.c.lane.not_in(sa.bindparam("busy", expanding=True)),
-        sa.or_(
-            delivery.c.replay,
-            ~sa.exists().where(
-                _earlier.c.sink == delivery.c.sink,
-                _earlier.c.lane == delivery.c.lane,
-                _earlier.c.state == DeliveryState.DUE.value,
-                ~_earlier.c.replay,
-                sa.tuple_(_earlier.c.position, _earlier.c.event) < sa.tuple_(delivery.c.position, delivery.c.event),
-            ),
+#: The oldest due delivery of each lane, whenever its time comes: order within a ticket is kept. What a person asked
+#: to be sent again neither waits in that order nor holds it up.
+_next_of_lane = sa.and_(
+    delivery.c.sink == sa.bindparam("sink"),
+    delivery.c.state == DeliveryState.DUE.value,
+    delivery.c.lane.not_in(sa.bindparam("busy", expanding=True)),
+    sa.or_(
+        delivery.c.replay,
+        ~sa.exists().where(
+            _earlier.c.sink == delivery.c.sink,
+            _earlier.c.lane == delivery.c.lane,
+            _earlier.c.state == DeliveryState.DUE.value,
+            ~_earlier.c.replay,
+            sa.tuple_(_earlier.c.position, _earlier.c.event) < sa.tuple_(delivery.c.position, delivery.c.event),
         ),
-    )
+    ),
+)
+due = (
+    _with_event.where(_next_of_lane, delivery.c.due_at_ms <= sa.bindparam("now_ms"))
     .order_by(delivery.c.due_at_ms, delivery.c.position)
     .limit(sa.bindparam("most"))
 )
-next_due = sa.select(sa.func.min(delivery.c.due_at_ms)).where(
-    delivery.c.sink == sa.bindparam("sink"), delivery.c.state == DeliveryState.DUE.value
-)
+next_due = sa.select(delivery.c.due_at_ms).where(_next_of_lane).order_by(delivery.c.due_at_ms).limit(1)
 held = _with_event.where(
     delivery.c.state == DeliveryState.HELD.value,
     delivery.c.digest.is_(None),
@@ -188,6 +186,16 @@ replay = (
         digest=None,
         replay=True,
     )
+)
+#: Those that a digest told share its fate again.
+replay_members = (
+    sa.update(delivery)
+    .where(
+        delivery.c.digest == sa.bindparam("b_event"),
+        delivery.c.sink == sa.bindparam("b_sink"),
+        delivery.c.state == DeliveryState.DEAD.value,
+    )
+    .values(state=DeliveryState.HELD.value)
 )
 sinks_of_event = sa.select(delivery.c.sink).where(delivery.c.event == sa.bindparam("event"))
 event_document = sa.select(event.c.document).where(event.c.id == sa.bindparam("event"))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -80,8 +81,10 @@ async def open_store(path: Path) -> AsyncIterator["Store"]:
     try:
         yield Store(path, write, read)
     finally:
-        await write.dispose()
-        await read.dispose()
+        # Also while being cancelled: each connection has a thread, which ends with it.
+        with anyio.CancelScope(shield=True):
+            await write.dispose()
+            await read.dispose()
 
 
 class Store:
@@ -91,19 +94,27 @@ class Store:
         self.path = path
         self._write_engine = write
         self._read_engine = read
+        self._writing = anyio.Semaphore(database.WRITERS)
+        self._reading = anyio.Semaphore(database.READERS)
         self._inode = path.stat().st_ino
+
+    # A transaction that was begun is ended, also while being cancelled: a connection that is given up in the middle
+    # of a call goes on holding the lock. Waiting for one's turn may be cancelled.
 
     @asynccontextmanager
     async def _write(self) -> AsyncIterator[AsyncConnection]:
-        async with database.translated(self.path):
+        async with self._writing, database.translated(self.path):
             self._refuse_another_file()
-            async with self._write_engine.begin() as connection:
-                yield connection
+            with anyio.CancelScope(shield=True):
+                async with self._write_engine.begin() as connection:
+                    yield connection
 
     @asynccontextmanager
     async def _read(self) -> AsyncIterator[AsyncConnection]:
-        async with database.translated(self.path), self._read_engine.connect() as connection:
-            yield connection
+        async with self._reading, database.translated(self.path):
+            with anyio.CancelScope(shield=True):
+                async with self._read_engine.connect() as connection:
+                    yield connection
 
     def _refuse_another_file(self) -> None:
         """Notice that the file was replaced or removed under us: what is written now would be lost."""
@@ -187,12 +198,17 @@ class Store:
         """Return up to ``most`` deliveries whose time has come, one per lane; lanes in ``busy`` are left out."""
         params = {"sink": sink, "now_ms": _ms(now), "most": most, "busy": list(busy)}
         async with self._read() as connection:
-            return [_delivery(row) for row in await connection.execute(sql.due, params)]
+            found = [_delivery(row) for row in await connection.execute(sql.due, params)]
+        # What is sent again on request stands beside the order of its lane, but does not go out at the same time.
+        first_of_lane: dict[str, Delivery] = {}
+        for delivery in found:
+            first_of_lane.setdefault(delivery.event.lane, delivery)
+        return list(first_of_lane.values())
 
-    async def next_due(self, sink: str) -> datetime | None:
-        """Return when the next delivery of ``sink`` is due."""
+    async def next_due(self, sink: str, *, busy: Collection[str] = ()) -> datetime | None:
+        """Return when ``due`` will have something to return."""
         async with self._read() as connection:
-            value = await connection.scalar(sql.next_due, {"sink": sink})
+            value = await connection.scalar(sql.next_due, {"sink": sink, "busy": list(busy)})
         return None if value is None else _instant(value)
 
     async def settle(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -237,6 +253,7 @@ class Store:
             for sink in chosen:
                 params = {"b_event": event, "b_sink": sink, "b_now_ms": _ms(now)}
                 await connection.execute(sql.replay, params)
+                await connection.execute(sql.replay_members, {"b_event": event, "b_sink": sink})
                 await connection.execute(sql.sink_enable, {"b_name": sink})
         return chosen
 

@@ -178,7 +178,7 @@ class TicketApiClient:
                 URL(address, encoded=True),
                 headers=headers,
                 body=body or None,
-                timeout_s=max(deadline - self._clock.elapsed(), 0.1),
+                timeout_s=max(round(deadline - self._clock.elapsed(), 1), 0.1),
                 limit_bytes=LIMIT_BYTES,
                 proxy=self._proxy,
             )
@@ -212,4 +212,4 @@ def _present(**params: str) -> dict[str, str]:
 
 
 def _milliseconds(instant: datetime) -> str:
-    return str(int(instant.timestamp() * 1000))
+    return str(round(instant.timestamp() * 1000))

@@ -181,5 +181,4 @@ def _is_true(value: Any) -> bool:
 def _printable(value: Any) -> str:
     """Return a short text without control characters; the body is text from outside."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    clean = "".join(char if char.isprintable() else " " for char in text)
-    return clean[:_LONGEST_MESSAGE].strip()
+    return "".join(char if char.isprintable() else " " for char in text[:_LONGEST_MESSAGE]).strip()

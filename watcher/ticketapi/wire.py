@@ -46,6 +46,8 @@ _STATUSES = {
 # Ten digits are seconds: milliseconds of that length would lie in 1970.
 _SECONDS_BELOW = 10_000_000_000
 _LONGEST_ID = 64
+# The vendor's type of every code is int32; a larger one is a mistake that not every store could hold.
+_LARGEST_CODE = 2**31 - 1
 _UNHOLDABLE = re.compile("[\x00\ud800-\udfff]")
 _OSS_DATE = "%Y%m%dT%H%M%SZ"
 
@@ -128,15 +130,17 @@ def _digest(parts: Iterable[bytes]) -> bytes:
 def decode(body: bytes) -> Any:
     """Return the JSON value of ``body``, or raise ``Unreadable``.
 
-    What strict JSON refuses but a careless gateway may send (a byte order mark, a lone surrogate, bytes that
-    are not UTF-8) is read nevertheless, with the bad characters replaced.
+    What strict JSON refuses but a careless gateway may send (a byte order mark, a bare control character, a lone
+    surrogate, bytes that are not UTF-8) is read nevertheless, with the bad characters replaced. A number of too
+    many digits is read as null, so that it spoils one field and not the answer.
     """
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     try:
-        return json.loads(body.decode("utf-8-sig", errors="replace"), parse_constant=lambda _: None)
+        text = body.decode("utf-8-sig", errors="replace")
+        return json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_bounded)
     except (ValueError, RecursionError) as error:
         raise Unreadable("the answer is not JSON") from error
 
@@ -170,9 +174,9 @@ def _read_note(item: Any) -> Note | None:
     if not note_id:
         return None
     dialog, user = _field(item, "Dialog"), _field(item, "User")
-    role_code = _integer(_field(user, "Role"))
-    read_code = _integer(_field(item, "Status"))
-    type_code = _integer(_field(item, "Type"))
+    role_code = _code(_field(user, "Role"))
+    read_code = _code(_field(item, "Status"))
+    type_code = _code(_field(item, "Type"))
     return Note(
         id=note_id,
         author=Author(
@@ -294,6 +298,15 @@ def _integer(value: Any) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) else None
+
+
+def _bounded(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_ID else None
+
+
+def _code(value: Any) -> int | None:
+    number = _integer(value)
+    return number if number is not None and abs(number) <= _LARGEST_CODE else None
 
 
 def _identifier(value: Any) -> str:

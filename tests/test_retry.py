@@ -1,0 +1,118 @@
+"""What follows an attempt."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import NOON, delivery, event
+from watcher.errors import PermanentError, SinkGone, SinkRejected, SinkUnavailable, TransientError
+from watcher.model import Dead, Delivered, Retry
+from watcher.retry import DEFAULT_SCHEDULE, LONGEST_RETRY_AFTER, RetryPolicy, judge, rest
+
+POLICY = RetryPolicy()
+JITTER = 1.1
+
+
+def wait_after(attempts: int, error: TransientError, *, sink: str = "hub", number: int = 1) -> timedelta:
+    verdict = judge(delivery(event(number), sink=sink, attempts=attempts), error, now=NOON, policy=POLICY)
+    assert isinstance(verdict, Retry)
+    assert verdict.error == str(error)
+    return verdict.due_at - NOON
+
+
+def test_the_default_schedule_is_the_specifications() -> None:
+    assert len(DEFAULT_SCHEDULE) + 1 == 10
+    assert sum(DEFAULT_SCHEDULE, timedelta()) == timedelta(hours=75, minutes=35, seconds=5)
+    assert list(DEFAULT_SCHEDULE) == sorted(DEFAULT_SCHEDULE)
+
+
+def test_success_is_delivered_at_once() -> None:
+    assert judge(delivery(attempts=7), None, now=NOON, policy=POLICY) == Delivered(NOON)
+
+
+@pytest.mark.parametrize("error", [PermanentError("no"), SinkRejected("no"), SinkGone("no")])
+@pytest.mark.parametrize("attempts", [0, 5, 100])
+def test_a_permanent_error_is_the_end(error: PermanentError, attempts: int) -> None:
+    assert judge(delivery(attempts=attempts), error, now=NOON, policy=POLICY) == Dead(NOON, "no")
+
+
+@pytest.mark.parametrize(("attempts", "span"), list(enumerate(DEFAULT_SCHEDULE)))
+def test_a_passing_error_waits_as_the_schedule_says_and_a_little_more(attempts: int, span: timedelta) -> None:
+    assert span <= wait_after(attempts, SinkUnavailable("busy")) <= span * JITTER
+
+
+@pytest.mark.parametrize("attempts", [len(DEFAULT_SCHEDULE), len(DEFAULT_SCHEDULE) + 1, 1000])
+def test_after_the_last_wait_it_is_given_up_with_its_reason(attempts: int) -> None:
+    error = SinkUnavailable("busy", retry_after=timedelta(seconds=1))
+    verdict = judge(delivery(attempts=attempts), error, now=NOON, policy=POLICY)
+    assert verdict == Dead(NOON, f"busy; given up after {attempts + 1} attempts")
+
+
+def test_an_empty_schedule_is_one_attempt() -> None:
+    verdict = judge(delivery(), SinkUnavailable("busy"), now=NOON, policy=RetryPolicy(schedule=()))
+    assert verdict == Dead(NOON, "busy; given up after 1 attempts")
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        (None, timedelta(seconds=5), timedelta(seconds=5.5)),
+        (timedelta(), timedelta(seconds=5), timedelta(seconds=5.5)),
+        (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=5.5)),
+        (timedelta(hours=1), timedelta(hours=1), timedelta(hours=1)),
+        (LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER),
+        (timedelta(days=400), LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER),
+        (timedelta(seconds=-5), timedelta(seconds=5), timedelta(seconds=5.5)),
+    ],
+)
+def test_a_longer_wait_that_the_receiver_names_is_kept(
+    asked: timedelta | None, least: timedelta, most: timedelta
+) -> None:
+    assert least <= wait_after(0, SinkUnavailable("busy", retry_after=asked)) <= most
+
+
+def test_the_jitter_is_foreseeable_and_differs_by_event_sink_and_attempt() -> None:
+    error = SinkUnavailable("busy")
+    assert wait_after(1, error) == wait_after(1, error)
+    waits = [wait_after(1, error, sink=sink, number=number) for sink in ("a", "b") for number in range(20)]
+    assert len(set(waits)) == len(waits)
+
+
+@given(
+    st.integers(0, 20),
+    st.none() | st.timedeltas(timedelta(), timedelta(days=1000)),
+    st.lists(st.timedeltas(timedelta(), timedelta(days=30)), max_size=12),
+)
+def test_a_verdict_is_a_retry_within_bounds_or_the_end(
+    attempts: int, asked: timedelta | None, schedule: list[timedelta]
+) -> None:
+    error = SinkUnavailable("busy", retry_after=asked)
+    verdict = judge(delivery(attempts=attempts), error, now=NOON, policy=RetryPolicy(schedule=schedule))
+    assert isinstance(verdict, Retry) is (attempts < len(schedule))
+    if isinstance(verdict, Retry):
+        wait = verdict.due_at - NOON
+        assert schedule[attempts] <= wait <= max(schedule[attempts] * JITTER, LONGEST_RETRY_AFTER)
+        assert wait >= min(asked or timedelta(), LONGEST_RETRY_AFTER)
+
+
+@pytest.mark.parametrize(
+    ("failures", "asked", "seconds"),
+    [
+        (-1, None, 0),
+        (0, 30, 0),
+        (1, None, 1),
+        (2, None, 2),
+        (3, None, 4),
+        (6, None, 32),
+        (7, None, 60),
+        (10_000, None, 60),
+        (1, 30, 30),
+        (7, 30, 60),
+        (1, 10**7, 86400),
+    ],
+)
+def test_a_failing_sink_rests_ever_longer_but_never_long(failures: int, asked: int | None, seconds: int) -> None:
+    error = SinkUnavailable("busy", retry_after=None if asked is None else timedelta(seconds=asked))
+    assert rest(failures, error) == timedelta(seconds=seconds)

@@ -1,0 +1,1 @@
+"""What the running daemon tells of itself over HTTP."""

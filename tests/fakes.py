@@ -22,6 +22,7 @@ from watcher.model import (
     Role,
     Snapshot,
     Ticket,
+    TicketPage,
 )
 
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -129,7 +130,7 @@ class FakeApi:
         self.tickets: dict[str, Ticket] = {}
         self.notes: dict[str, tuple[Note, ...]] = {}
         self.problems: dict[str, tuple[str, ...]] = {}
-        self.failures: dict[str, list[Exception]] = {}
+        self.failures: dict[str, list[Exception | None]] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.hanging: set[str] = set()
 
@@ -139,8 +140,8 @@ class FakeApi:
         self.notes[number] = notes
         self.problems[number] = tuple(problems)
 
-    def fails(self, call: str, *errors: Exception) -> None:
-        """Let the next calls of a kind (or ``kind/ticket``) raise these errors."""
+    def fails(self, call: str, *errors: Exception | None) -> None:
+        """Let the next calls of a kind (or ``kind/ticket``) raise these errors; None lets one succeed."""
         self.failures.setdefault(call, []).extend(errors)
 
     def hangs(self, number: str) -> None:
@@ -154,8 +155,9 @@ class FakeApi:
     def _serve(self, call: str, number: str, uid: str) -> None:
         self.calls.append((call, number, uid))
         for key in (f"{call}/{number}", call):
-            if self.failures.get(key):
-                raise self.failures[key].pop(0)
+            error = self.failures[key].pop(0) if self.failures.get(key) else None
+            if error:
+                raise error
 
     async def list_ticket_notes(self, number: str, *, uid: str = "") -> FakeAnswer:
         await anyio.lowlevel.checkpoint()
@@ -165,10 +167,11 @@ class FakeApi:
         reading = Reading(self.notes[number], self.problems[number])
         return FakeAnswer(reading, repr(reading).encode())
 
-    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:  # noqa: ARG002
+    async def list_tickets(self, page: int, *, uid: str = "", created_after: datetime | None = None) -> TicketPage:  # noqa: ARG002
         await anyio.lowlevel.checkpoint()
         self._serve("list", "", uid)
-        return list(self.tickets.values())
+        tickets = tuple(self.tickets.values())
+        return TicketPage(tickets if page == 1 else (), len(tickets))
 
     async def get_ticket(self, number: str, *, uid: str = "") -> Ticket:
         await anyio.lowlevel.checkpoint()

@@ -27,8 +27,6 @@ ADAPTERS = ("config", "simulator", "sinks", "store", "ticketapi")
 ALLOWED = {
     # The simulator verifies what the client signs.
     ("watcher.simulator.verify", "watcher.ticketapi.signing"),
-    # A region is a word in the file and a host for the client.
-    ("watcher.config.schema", "watcher.ticketapi.client"),
 }
 #: Who may see both stages and adapters: the composition root, and who starts it.
 ROOTS = {f"watcher.{name}" for name in ("assemble", "serve", "cli", "demo", "show", "__main__")}

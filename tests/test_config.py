@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from watcher.assemble import address_of
 from watcher.config import schema
 from watcher.config.load import Config, find, load
 from watcher.config.secrets import Secret, Vault
@@ -106,7 +107,7 @@ def test_open_is_short_for_every_status_but_confirmed(tmp_path: Path) -> None:
 )
 def test_endpoints(tmp_path: Path, account: str, address: str) -> None:
     config = read(tmp_path, f"version: 1\naccounts: {{main: {account}}}\nsinks: {{me: {{type: console}}}}\n")
-    assert config.model.accounts["main"].address == address
+    assert address_of(config.model.accounts["main"]) == address
 
 
 def test_variables_are_filled_in_after_the_file_was_read(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ REFUSALS = [
     ),
     (
         MINIMAL.replace("{type: console}", "{url: 'https://x'}"),
-        "watcher.yaml:3:13 sinks.me.type: is missing; it says what this is",
+        "watcher.yaml:3:13 sinks.me.type: is missing; choose from: console, file, webhook",
     ),
     (
         MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', sign: [plain]}"),

@@ -18,11 +18,13 @@ from watcher.daemon import Daemon
 from watcher.detect import event_id
 from watcher.dispatch import Lane
 from watcher.model import Event
-from watcher.poll import Pacer, Poller, Watched
+from watcher.pacer import Pacer
+from watcher.poll import Poller
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
 from watcher.store import Store, open_store
+from watcher.watched import Watched
 
 SINKS = ("hub", "mail")
 #: Two notes that stand there unread at the first look, and one that comes afterwards.

@@ -12,8 +12,9 @@ import pytest
 from tests.fakes import NOON, FakeApi, FakeClock, account, at, note, rule, ticket, until
 from watcher.discover import Discovery
 from watcher.errors import ApiDenied, ApiThrottled, ApiUnavailable, CredentialsRejected
-from watcher.model import Ticket, TicketStatus
-from watcher.poll import Pacer, Poller
+from watcher.model import Ticket, TicketPage, TicketStatus
+from watcher.pacer import Pacer
+from watcher.poll import Poller
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
 from watcher.store import TicketRow, open_store
@@ -28,12 +29,16 @@ class FakeList(FakeApi):
         super().__init__()
         self.lists: dict[str, list[Ticket]] = {}
         self.since: list[datetime | None] = []
+        self.page_size = 100
+        self.tells_total = True
 
-    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:
+    async def list_tickets(self, page: int, *, uid: str = "", created_after: datetime | None = None) -> TicketPage:
         await anyio.lowlevel.checkpoint()
         self._serve(f"list {uid}".strip(), "", uid)
         self.since.append(created_after)
-        return self.lists.get(uid, [])
+        tickets = self.lists.get(uid, [])
+        start = (page - 1) * self.page_size
+        return TicketPage(tuple(tickets[start : start + self.page_size]), len(tickets) if self.tells_total else None)
 
 
 @asynccontextmanager
@@ -198,3 +203,36 @@ async def test_a_discovered_reply_reaches_the_outbox(tmp_path: Path) -> None:
         await found.look()
         await found.poller.look_at_all()
         assert len(await found.poller.store.history(most=9)) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "pages"), [(1, 100, 1), (100, 100, 1), (101, 100, 2), (12, 10, 2), (0, 10, 1)]
+)
+async def test_the_list_is_read_to_its_end_however_large_its_pages_are(
+    tmp_path: Path, count: int, size: int, pages: int
+) -> None:
+    async with discovery(tmp_path) as (found, api):
+        api.lists[""] = [ticket(f"T{number:03}") for number in range(count)]
+        api.page_size = size
+        await found.look()
+        assert len(watched(found)) == count
+        assert len(api.since) == pages
+
+
+async def test_without_a_total_the_list_ends_where_a_page_holds_nothing_new(tmp_path: Path) -> None:
+    async with discovery(tmp_path) as (found, api):
+        api.lists[""] = [ticket("A"), ticket("B"), ticket("C")]
+        api.page_size, api.tells_total = 2, False
+        await found.look()
+        assert watched(found) == ["A", "B", "C"]
+        assert len(api.since) == 3
+
+
+async def test_one_failed_page_fails_the_whole_list(tmp_path: Path) -> None:
+    async with discovery(tmp_path) as (found, api):
+        api.lists[""] = [ticket("A"), ticket("B")]
+        api.page_size = 1
+        api.fails("list", *[None, ApiUnavailable("HTTP 503")])
+        await found.look()
+        assert watched(found) == []
+        assert found.error == "HTTP 503"

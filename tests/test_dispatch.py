@@ -23,12 +23,14 @@ from watcher.daemon import Daemon
 from watcher.dispatch import Lane, gather
 from watcher.errors import SinkGone, SinkRejected, SinkUnavailable, StoreError, StoreUnavailable
 from watcher.model import DeliveryState, Event, Kind
-from watcher.poll import Pacer, Poller, Watched
+from watcher.pacer import Pacer
+from watcher.poll import Poller
 from watcher.ports import Clock
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
 from watcher.store import Store, open_store
+from watcher.watched import Watched
 
 DOWN = SinkUnavailable("HTTP 503, service unavailable")
 THREE_TRIES = RetryPolicy(schedule=(timedelta(seconds=10), timedelta(minutes=10)))

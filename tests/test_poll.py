@@ -25,11 +25,13 @@ from watcher.errors import (
     StoreUnavailable,
 )
 from watcher.model import FirstRun, Kind, Read, Role, Severity, TicketStatus
-from watcher.poll import Pacer, Poller, Watched
+from watcher.pacer import Pacer
+from watcher.poll import Poller
 from watcher.ports import Clock
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
 from watcher.store import Store, open_store
+from watcher.watched import Watched
 
 #: Faster than any test needs: these tests are about polls, not about their pace.
 FAST = Pace(rate=1000.0, is_learnt=False, allowance=1000.0)

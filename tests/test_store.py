@@ -166,6 +166,18 @@ async def test_the_oldest_reply_holds_back_the_others_of_its_ticket_until_it_is_
         assert await due(store, now=61) == ["2"]
 
 
+async def test_news_of_a_ticket_is_a_fresh_occasion_for_what_is_still_open_of_it(path: Path) -> None:
+    async with open_store(path) as store:
+        first, second = in_ticket("A", 1, 2)
+        (other,) = in_ticket("B", 3)
+        await put(store, first, other)
+        for each in (first, other):
+            await store.settle(delivery(each), Retry(at(10_000), "HTTP 503"))
+        assert await due(store) == []
+        await put(store, second)
+        assert await due(store) == ["1"]
+
+
 async def test_across_tickets_what_has_been_due_for_longest_comes_first(path: Path) -> None:
     async with open_store(path) as store:
         for number, (each, minutes) in enumerate(zip("CAB", (3, 1, 2), strict=True)):
@@ -324,6 +336,8 @@ async def test_hastening_makes_what_waits_due_and_nothing_else(path: Path) -> No
         await put(store, waits, due_at=at(600))
         await put(store, held, state=DeliveryState.HELD, due_at=at(600))
         await put(store, *in_ticket("C", 3), sink="mail", due_at=at(600))
+        await put(store, *in_ticket("D", 4), due_at=at(600))
+        await store.settle(delivery(waits), Retry(at(600), "HTTP 503"))
         await store.hasten("hub", now=at(1))
         assert await due(store, now=1) == ["1"]
         assert await store.due("mail", now=at(1), most=1) == []

@@ -240,8 +240,8 @@ def test_entries_without_a_usable_id_are_reported_and_hide_no_other() -> None:
     spoilt: list[Any] = [..., None, "", "  ", True, 1.5, [], {}, "x" * 65, int("9" * 65)]
     reading = read(*(raw_note(DialogId=value) for value in spoilt), "text", 5, [], raw_note(DialogId=8))
     assert [note.id for note in reading.notes] == ["8"]
-    assert len(reading.problems) == len(spoilt) + 3
-    assert reading.problems[0] == "entry 1 of the answer has no usable DialogId"
+    positions = ", ".join(str(position) for position in range(1, len(spoilt) + 4))
+    assert reading.problems == (f"without a usable DialogId: note {positions} of the answer",)
 
 
 def test_null_entries_count_for_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import assert_never
 
 import aiohttp
-import anyio
 import structlog
 
 from watcher import http
+from watcher.auth import Sources
 from watcher.config import schema
 from watcher.config.load import Config
-from watcher.config.secrets import Vault
-from watcher.config.values import SecretRef, check_url
+from watcher.config.values import SecretRef, check_url, reveal
 from watcher.daemon import Daemon
 from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
 from watcher.document import Problem, ProblemsFound, dotted
-from watcher.errors import ConfigError, CredentialsRejected
 from watcher.model import Account, Ticket, TicketStatus
-from watcher.poll import Pacer, Poller, Watched
+from watcher.pacer import Pacer
+from watcher.poll import Poller
 from watcher.ports import Clock, Sink
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
@@ -36,17 +35,11 @@ from watcher.sinks.file import FileSink
 from watcher.sinks.webhook import WebhookSink, check_secret
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
-from watcher.ticketapi.client import TicketApiClient
+from watcher.ticketapi.client import TicketApiClient, endpoint_for
 from watcher.ticketapi.credentials import (
     CachedCredentials,
-    Credentials,
-    CredentialsUri,
-    DefaultChain,
-    OidcRole,
-    Provider,
-    RamRole,
-    Remote,
 )
+from watcher.watched import Watched
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -70,6 +63,11 @@ def state_path(config: Config) -> Path:
 def _beside(config: Config, path: Path) -> Path:
     """Return a path as the file means it: relative to the file's own folder."""
     return config.path.parent / path.expanduser()
+
+
+def address_of(account: schema.AccountModel) -> str:
+    """Return the service address of an account: the configured one, else that of its region or site."""
+    return account.endpoint or endpoint_for(site=account.site, region=account.region or "")
 
 
 @asynccontextmanager
@@ -137,14 +135,16 @@ class _Assembly:
         )
 
     def _api(self, name: str, account: schema.AccountModel, timeout: timedelta) -> TicketApiClient:
+        proxy = reveal(account.proxy, self.config.vault) or None
+        sources = Sources(self.session, self.clock, self.config.vault)
         return TicketApiClient(
             self.session,
             account=name,
-            endpoint=account.address,
-            credentials=CachedCredentials(self._provider(name, account.auth, account.proxy), self.clock),
+            endpoint=address_of(account),
+            credentials=CachedCredentials(sources.build(name, account.auth, proxy), self.clock),
             clock=self.clock,
             timeout=timeout,
-            proxy=account.proxy,
+            proxy=proxy,
         )
 
     async def _watch(
@@ -192,61 +192,6 @@ class _Assembly:
             interval=own.interval or inherited.interval or usual.interval,
             idle_interval=own.idle_interval or inherited.idle_interval,
             jitter=usual.jitter if jitter is None else jitter,
-        )
-
-    # --- credentials --------------------------------------------------------------------------------------
-
-    def _provider(self, account: str, auth: schema.Auth, proxy: str | None) -> Provider:
-        match auth:
-            case schema.AccessKeyAuth():
-                return ConfiguredKey(auth, self.config.vault, source=f"accounts.{account}.auth")
-            case schema.ChainAuth():
-                return self._chain(auth, proxy)
-            case schema.RoleArnAuth():
-                return RamRole(
-                    sts=self._remote(proxy, auth.sts_endpoint).sts(),
-                    source=self._provider(account, auth.source, proxy),
-                    role_arn=auth.role_arn,
-                    session_name=auth.session_name,
-                    duration=auth.duration,
-                    external_id=auth.external_id or "",
-                )
-            case schema.EcsRamRoleAuth():
-                return self._remote(proxy).ecs_role(auth.role or "")
-            case schema.OidcAuth():
-                return self._oidc(auth, proxy)
-            case schema.CredentialsUriAuth():
-                return CredentialsUri(session=self.session, uri=_reveal(auth.uri, self.config.vault))
-            case _:
-                assert_never(auth)
-
-    def _chain(self, auth: schema.ChainAuth, proxy: str | None) -> DefaultChain:
-        return DefaultChain(
-            session=self.session,
-            clock=self.clock,
-            environment=self.config.vault.environ,
-            profile=auth.profile or "",
-            proxy=proxy,
-        )
-
-    def _oidc(self, auth: schema.OidcAuth, proxy: str | None) -> OidcRole:
-        environ = self.config.vault.environ
-        return OidcRole(
-            sts=self._remote(proxy, auth.sts_endpoint).sts(),
-            role_arn=auth.role_arn or _required(environ, "ALIBABA_CLOUD_ROLE_ARN"),
-            provider_arn=auth.provider_arn or _required(environ, "ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
-            token_file=Path(auth.token_file or _required(environ, "ALIBABA_CLOUD_OIDC_TOKEN_FILE")),
-            session_name=auth.session_name,
-        )
-
-    def _remote(self, proxy: str | None, sts_endpoint: str | None = None) -> Remote:
-        return Remote(
-            session=self.session,
-            clock=self.clock,
-            environment=self.config.vault.environ,
-            home=Path.home(),
-            sts_endpoint=sts_endpoint or "",
-            proxy=proxy,
         )
 
     # --- sinks --------------------------------------------------------------------------------------------
@@ -304,19 +249,19 @@ class _Assembly:
                     headers=model.headers,
                     content=content,
                     timeout=model.timeout,
-                    proxy=model.proxy,
+                    proxy=reveal(model.proxy, self.config.vault) or None,
                 )
             case _:
                 assert_never(model)
 
     def _webhook_url(self, name: str, model: schema.WebhookModel) -> str:
         try:
-            return check_url(_reveal(model.url, self.config.vault), schemes=("http", "https"))
+            return check_url(reveal(model.url, self.config.vault), schemes=("http", "https"))
         except ValueError as error:
             raise self._problem(str(error), "sinks", name, "url") from error
 
     def _signing_secret(self, name: str, position: int, reference: SecretRef) -> str:
-        secret = _reveal(reference, self.config.vault)
+        secret = reveal(reference, self.config.vault)
         try:
             check_secret(secret)
         except ValueError as error:
@@ -327,39 +272,20 @@ class _Assembly:
         return ProblemsFound([Problem(self.config.mark(*key), dotted(key), message)])
 
 
-class ConfiguredKey:
-    """An AccessKey that the configuration refers to; read again at each fetch, so that it may be rotated."""
-
-    def __init__(self, auth: schema.AccessKeyAuth, vault: Vault, *, source: str) -> None:
-        self._auth = auth
-        self._vault = vault
-        self._source = source
-
-    async def fetch(self) -> Credentials:
-        """Return the key as it is now."""
-        try:
-            key_id, secret, token = await anyio.to_thread.run_sync(self._read)
-        except ConfigError as error:
-            raise CredentialsRejected(f"{self._source}: {error}") from error
-        return Credentials(key_id, secret, token, None, self._source)
-
-    def _read(self) -> tuple[str, str, str]:
-        references = (self._auth.access_key_id, self._auth.access_key_secret, self._auth.security_token)
-        key_id, secret, token = (_reveal(reference, self._vault) for reference in references)
-        return key_id, secret, token
-
-
-def _reveal(value: SecretRef | str | None, vault: Vault) -> str:
-    return value.resolve(vault).reveal() if isinstance(value, SecretRef) else value or ""
-
-
 def _listed(number: str, row: TicketRow | None, account: Account, rule: WatchRule, cadence: Cadence) -> Watched:
     """Return a ticket listed by hand, with what an earlier run knew of it."""
     ticket = Ticket(id=number)
     if row:
         ticket = Ticket(id=number, title=row.title, status=TicketStatus(row.status))
         account = replace(account, uid=account.uid or row.uid)
-    return Watched(account=account, ticket=ticket, rule=rule, cadence=cadence, is_listed=True)
+    return Watched(
+        account=account,
+        ticket=ticket,
+        rule=rule,
+        cadence=cadence,
+        is_listed=True,
+        is_error_stored=bool(row and row.error),
+    )
 
 
 def _pace(account: schema.AccountModel) -> Pace:
@@ -368,10 +294,3 @@ def _pace(account: schema.AccountModel) -> Pace:
 
 def _only(uids: list[str]) -> str:
     return uids[0] if len(uids) == 1 else ""
-
-
-def _required(environ: Mapping[str, str], name: str) -> str:
-    value = environ.get(name)
-    if not value:
-        raise ConfigError(f"auth of type oidc needs the environment variable {name}, or the key that stands for it")
-    return value

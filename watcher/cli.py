@@ -3,6 +3,7 @@
 Commands import what they need themselves, so that ``--help`` and shell completion stay quick.
 """
 
+import io
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,10 @@ class _Group(click.Group):
 @click.version_option(__version__, prog_name="watcher")
 def cli() -> None:
     """Tell people when an agent has replied to their Alibaba Cloud support tickets."""
+    for stream in (sys.stdout, sys.stderr):
+        # Tickets hold every script there is, and not every terminal does.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 _config_option = click.option(
@@ -62,7 +67,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @click.option("--dry-run", is_flag=True, help="Print what would be sent; send nothing and write nothing.")
 @click.option("--verbose", "-v", is_flag=True, help="Also log every poll.")
 def run(path: Path | None, *, once: bool, dry_run: bool, verbose: bool) -> None:
-    """Watch the tickets and deliver what is found, until stopped.
+    """Watch the tickets and deliver the replies.
 
     Exit status with --once: 0 all well, 1 something failed (said on standard error), 2 wrong usage, 78 bad
     configuration.
@@ -87,21 +92,25 @@ def run(path: Path | None, *, once: bool, dry_run: bool, verbose: bool) -> None:
 @_config_option
 @_json_option
 def check(path: Path | None, *, as_json: bool) -> None:
-    """Check the configuration file and say everything that is wrong with it.
+    """Say everything that is wrong with the file.
 
     Example: watcher check -c /etc/watcher/watcher.yaml
     """
     from watcher.config.load import find, load  # noqa: PLC0415
-    from watcher.document import ProblemsFound  # noqa: PLC0415
+    from watcher.document import Mark, Problem, ProblemsFound  # noqa: PLC0415
 
     file = find(path)
     try:
         config = load(file)
-    except ProblemsFound as error:
+    except ConfigError as error:
+        # A file that cannot even be read has no places.
+        problems = (
+            error.problems if isinstance(error, ProblemsFound) else [Problem(Mark(str(file), 1, 1), "", str(error))]
+        )
         if as_json:
-            click.echo(_dump([_as_dict(problem, "error") for problem in error.problems]))
+            click.echo(_dump([_as_dict(problem, "error") for problem in problems]))
         else:
-            _complain(f"{error}\n{_counted(len(error.problems), 'error')}.")
+            _complain(f"{error}\n{_counted(len(problems), 'error')}.")
         raise SystemExit(BAD_CONFIG) from error
     absent = config.absent_secrets()
     if as_json:
@@ -146,8 +155,12 @@ def tickets(path: Path | None, *, as_json: bool, unread: bool) -> None:
     """
     from watcher import show as shown  # noqa: PLC0415
 
-    rows = [row for row in _run(shown.tickets, _load(path)) if row["unread"] or not unread]
-    _print(rows, as_json, shown.ticket_table)
+    config = _load(path)
+    rows = [row for row in _run(shown.tickets, config) if row["unread"] or not unread]
+    if as_json:
+        click.echo(_dump(rows))
+    else:
+        shown.print_tickets(rows, config.model.defaults.timezone)
 
 
 @cli.command()
@@ -156,20 +169,21 @@ def tickets(path: Path | None, *, as_json: bool, unread: bool) -> None:
 @click.argument("ticket")
 @click.option("--account", help="The account, if several know a ticket of this number.")
 def show(path: Path | None, ticket: str, account: str | None, *, as_json: bool) -> None:
-    """Show one ticket's conversation and what was announced of it.
+    """Show one conversation and its deliveries.
 
     Example: watcher show 0005PYGCW
     """
     from watcher import show as shown  # noqa: PLC0415
 
-    found = _run(shown.conversations, _load(path), ticket, account)
+    config = _load(path)
+    found = _run(shown.conversations, config, ticket, account)
     if not found:
         raise click.ClickException(f"no ticket {ticket} is known; `watcher tickets` lists those that are")
     if as_json:
         click.echo(_dump(found))
     else:
         for each in found:
-            shown.print_conversation(each)
+            shown.print_conversation(each, config.model.defaults.timezone)
 
 
 @cli.command()
@@ -177,20 +191,30 @@ def show(path: Path | None, ticket: str, account: str | None, *, as_json: bool) 
 @_json_option
 @click.option("--sink", help="Only deliveries to this sink.")
 @click.option("--state", type=click.Choice(["due", "held", "delivered", "dead"]), help="Only deliveries in this state.")
-@click.option("--limit", default=10_000, show_default=True, help="So many deliveries at the most, newest first.")
+@click.option(
+    "--limit",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="So many deliveries at the most, newest first.",
+)
 def history(path: Path | None, *, sink: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """List deliveries, newest first: what went where, when, and what did not.
+    """List what went where, and what did not.
 
     Example: watcher history --state dead
     """
     from watcher import show as shown  # noqa: PLC0415
 
+    config = _load(path)
     rows = [
         row
-        for row in _run(shown.history, _load(path), limit)
+        for row in _run(shown.history, config, limit)
         if sink in {None, row["sink"]} and state in {None, row["state"]}
     ]
-    _print(rows, as_json, shown.history_table)
+    if as_json:
+        click.echo(_dump(rows))
+    else:
+        shown.print_history(rows, config.model.defaults.timezone)
 
 
 @cli.command()
@@ -224,9 +248,10 @@ def replay(path: Path | None, event: str, sinks: tuple[str, ...]) -> None:
 @cli.command()
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself after so many seconds.")
 def demo(seconds: float | None) -> None:
-    """Play a conversation with a support agent on this machine, and watch it.
+    """See the product without an account.
 
-    A simulator of the Ticket API and the real daemon run side by side; nothing leaves this machine.
+    A simulator of the Ticket API plays a made-up conversation with a support agent, and the real daemon watches it.
+    Nothing leaves this machine.
 
     Example: watcher demo --seconds 30
     """
@@ -287,13 +312,6 @@ def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> WatcherError | N
         if isinstance(found, WatcherError):
             return found
     return None
-
-
-def _print(rows: list[dict[str, Any]], as_json: bool, table: Callable[[list[dict[str, Any]]], None]) -> None:  # noqa: FBT001
-    if as_json:
-        click.echo(_dump(rows))
-    else:
-        table(rows)
 
 
 def _dump(value: Any) -> str:

@@ -112,4 +112,4 @@ def event_id(account_key: str, ticket: str, note: str, *, kind: str = "note", n:
 def _message_id(*parts: str) -> str:
     # Length before each part: no two lists of parts can give the same text.
     text = "".join(f"{len(part)}:{part}" for part in (_ID_VERSION, *parts))
-    return "msg_" + base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:26]
+    return "msg_" + base64.b32encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode().lower()[:26]

@@ -10,17 +10,19 @@ from watcher import schedule
 from watcher.detect import WatchRule
 from watcher.errors import ApiThrottled, CredentialsRejected, TransientError, WatcherError
 from watcher.log import Edges
-from watcher.model import Account, Ticket, TicketStatus
-from watcher.poll import Poller, Watched
+from watcher.model import Account, Ticket, TicketPage, TicketStatus
+from watcher.poll import Poller
 from watcher.ports import Clock, TicketApi
 from watcher.schedule import Cadence
 from watcher.store import TicketRow
+from watcher.watched import Watched
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # Where later is no better: as rarely as after so many failures.
 _REFUSED_FAILURES = 8
 _THROTTLED_TRIES = 5
+_MOST_PAGES = 10_000
 #: A ticket that was closed may get a last note: it is watched on for so long after its last one.
 CLOSED_WATCHED_FOR = timedelta(days=7)
 
@@ -78,19 +80,34 @@ class Discovery:
             self._worked(found)
 
     async def _list(self, uid: str) -> list[Ticket]:
+        """Return every ticket of the list, each once; one page that fails is the whole list failing.
+
+        The end is where a page holds nothing new, or where as many were seen as there are said to be: how large
+        the pages of an answer are is the server's business.
+        """
         created_after = self.clock.now() - self.created_within
-        for attempt in range(1, _THROTTLED_TRIES + 1):
+        tickets: dict[str, Ticket] = {}
+        for number in range(1, _MOST_PAGES):
+            page = await self._page(number, uid, created_after)
+            new = {ticket.id: ticket for ticket in page.tickets if ticket.id not in tickets}
+            tickets |= new
+            if not new or (page.total is not None and len(tickets) >= page.total):
+                break
+        return list(tickets.values())
+
+    async def _page(self, number: int, uid: str, created_after: datetime) -> TicketPage:
+        """Ask for one page; a throttled call is made again when the account may."""
+        for _ in range(_THROTTLED_TRIES - 1):
             await self.poller.pacer.turn()
             try:
-                tickets = await self.api.list_tickets(uid=uid, created_after=created_after)
+                page = await self.api.list_tickets(number, uid=uid, created_after=created_after)
             except ApiThrottled as error:
                 self.poller.pacer.throttled(error.retry_after)
-                if attempt == _THROTTLED_TRIES:
-                    raise
             else:
                 self.poller.pacer.succeeded()
-                return tickets
-        return []
+                return page
+        await self.poller.pacer.turn()
+        return await self.api.list_tickets(number, uid=uid, created_after=created_after)
 
     def _enlist(self, uid: str, ticket: Ticket) -> bool:
         """Put a ticket on the poller's list if the watch wants it; return whether it is new there."""

@@ -57,6 +57,7 @@ class Lane:
     failures: int = 0
     last_error: str = ""
     _failures_in_a_row: int = 0
+    _has_recovered: bool = False
     _rest_until: float = float("-inf")
     _busy: set[str] = field(default_factory=set)
     _is_stopping: bool = False
@@ -101,6 +102,7 @@ class Lane:
             return 0
         if self._room <= 0 or self.clock.elapsed() < self._rest_until:
             return 0
+        await self._hasten_the_rest()
         found = await self.store.due(self.name, now=self.clock.now(), most=self._room, busy=self._busy)
         for delivery in found:
             self._busy.add(delivery.event.lane)
@@ -131,19 +133,19 @@ class Lane:
         if self.disabled:
             await self._bury()
             return
+        # One instant for all: what fails is due later than that, and so not found again.
         now = self.clock.now()
-        tried: set[str] = set()
-        while True:
-            found = await self.store.due(self.name, now=now, most=self.sink.parallel, busy=tried)
-            if not found:
-                return
+        while found := await self.store.due(self.name, now=now, most=self.sink.parallel):
             async with anyio.create_task_group() as attempts:
                 for delivery in found:
-                    attempts.start_soon(self._attempt_once, delivery, tried)
+                    attempts.start_soon(self._attempt, delivery)
+        await self._hasten_the_rest()
 
-    async def _attempt_once(self, delivery: Delivery, tried: set[str]) -> None:
-        if not isinstance(await self._attempt(delivery), Delivered):
-            tried.add(delivery.event.lane)
+    async def _hasten_the_rest(self) -> None:
+        """After a sink has recovered, let all that waits for another attempt wait no longer."""
+        if self._has_recovered:
+            await self.store.hasten(self.name, now=self.clock.now())
+            self._has_recovered = False
 
     # --- one attempt --------------------------------------------------------------------------------------
 
@@ -212,12 +214,16 @@ class Lane:
                 log.info("delivered", **facts, attempt=delivery.attempts + 1)
                 if self._failures_in_a_row:
                     self._failures_in_a_row = 0
+                    self._has_recovered = True
                     self._edges.worked("sink", "sink works again", sink=self.name)
-                    await self._write_down(lambda: self.store.hasten(self.name, now=self.clock.now()))
                 return
             case Retry(due_at):
                 self._edges.failed(
-                    "sink", "delivery postponed", error=verdict.error, **facts, next_try=f"{due_at:%H:%M:%S}Z"
+                    "sink",
+                    "delivery postponed",
+                    error=verdict.error,
+                    **facts,
+                    next_try=f"{due_at.astimezone():%H:%M:%S}",
                 )
             case Dead():
                 log.error(

@@ -55,7 +55,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.mark} {self.key}: {self.message}" if self.key else f"{self.mark} {self.message}"
+        text = f"{self.mark} {self.key}: {self.message}" if self.key else f"{self.mark} {self.message}"
+        # Parts of the file stand in the message, and a file may hold anything.
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class ProblemsFound(ConfigError):
@@ -97,9 +99,11 @@ class Document:
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
     """Read one file; problems are collected in the document, but a file that is no YAML raises ``ProblemsFound``."""
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)
+        if len(content) > _LARGEST_BYTES:
             raise ConfigError(f"{path}: larger than {_LARGEST_BYTES} bytes; this is not a configuration")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

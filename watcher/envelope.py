@@ -63,7 +63,7 @@ def envelope(event: Event, *, content: Content, longest: int | None, replay: boo
         {
             "specversion": "1.0",
             "id": event.id,
-            "source": f"//{_HOST}/{quote(event.account.key, safe='')}",
+            "source": _source(event),
             "type": type_of(event.kind),
             "subject": _subject(event),
             "time": occurred_at,
@@ -169,6 +169,12 @@ def _severity(event: Event) -> tuple[str, int]:
     """Return text and number after OpenTelemetry's scale, which the CloudEvents extension refers to."""
     urgent = any(each.ticket.severity is Severity.URGENT for each in event.events or (event,))
     return ("WARN", 13) if urgent else ("INFO", 9)
+
+
+def _source(event: Event) -> str:
+    """Return whose tickets the event is about; a digest over several accounts is the host's."""
+    keys = {each.account.key for each in event.events or (event,)}
+    return f"//{_HOST}/{quote(keys.pop(), safe='')}" if len(keys) == 1 else f"//{_HOST}"
 
 
 def _subject(event: Event) -> str:

@@ -8,7 +8,15 @@ from datetime import timedelta
 
 
 class WatcherError(Exception):
-    """The root of everything this package raises on purpose."""
+    """The root of everything this package raises on purpose.
+
+    ``message`` says what is wrong in the same words each time; ``details`` may differ (a request's id), and follow
+    it in the text.
+    """
+
+    def __init__(self, message: str, *, details: str = "") -> None:
+        super().__init__(f"{message} ({details})" if details else message)
+        self.message = message
 
 
 class ConfigError(WatcherError):
@@ -26,8 +34,8 @@ class StoreUnavailable(StoreError):
 class TransientError(WatcherError):
     """Later may work: try again, not before ``retry_after`` if the other side named a time."""
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, details: str = "", retry_after: timedelta | None = None) -> None:
+        super().__init__(message, details=details)
         self.retry_after = retry_after
 
 

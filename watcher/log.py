@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from watcher.errors import WatcherError
+
 _JOURNAL_LEVELS = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
 _EVENT_WIDTH = 18
 # What is routine steps back, what needs somebody steps forward.
@@ -38,7 +40,8 @@ def set_up(*, level: str = "info", form: str = "auto", stream: TextIO | None = N
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # One write a line: another writer on the same terminal must not come between.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
 
@@ -94,12 +97,13 @@ class Edges:
         self._log = log
         self._failing: dict[str, tuple[str, int]] = {}
 
-    def failed(self, key: str, words: str, *, error: str, **more: object) -> None:
-        """Report a failure, unless the same one of ``key`` was the last thing reported."""
+    def failed(self, key: str, words: str, *, error: WatcherError | str, **more: object) -> None:
+        """Report a failure, unless one with the same message was the last thing reported of ``key``."""
         before, count = self._failing.get(key, ("", 0))
-        self._failing[key] = (error, count + 1)
-        if before != error:
-            self._log.warning(words, error=error, **more)
+        message = error.message if isinstance(error, WatcherError) else error
+        self._failing[key] = (message, count + 1)
+        if before != message:
+            self._log.warning(words, error=str(error), **more)
 
     def worked(self, key: str, words: str, **more: object) -> None:
         """Report a recovery, if there was a failure."""

@@ -141,6 +141,15 @@ class Reading:
     problems: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TicketPage:
+    """One page of the list of tickets."""
+
+    tickets: tuple[Ticket, ...]
+    #: How many tickets all pages hold, if the answer says so.
+    total: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Whose tickets they are: one credential and endpoint, and for a reseller one customer of it."""

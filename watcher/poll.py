@@ -9,7 +9,7 @@ import structlog
 
 from watcher import schedule
 from watcher.bell import Bell
-from watcher.detect import WatchRule, detect
+from watcher.detect import detect
 from watcher.errors import (
     ApiDenied,
     ApiRefused,
@@ -19,13 +19,15 @@ from watcher.errors import (
     PermanentError,
     StoreUnavailable,
     TransientError,
+    WatcherError,
 )
 from watcher.log import Edges
-from watcher.model import Account, DeliveryState, Event, Findings, Reading, Snapshot, Ticket
+from watcher.model import DeliveryState, Event, Findings, Reading, Snapshot, Ticket
+from watcher.pacer import Pacer
 from watcher.ports import Answer, Clock, TicketApi
 from watcher.route import Routing, route
-from watcher.schedule import Cadence, Pace
 from watcher.store import Store
+from watcher.watched import Watched
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -45,72 +47,6 @@ class OnRecorded(Protocol):
 
     def __call__(self, *, is_any_held: bool) -> None:
         """Wake whoever has something to do now."""
-
-
-class Pacer:
-    """One account's pace, and the waiting that it asks for."""
-
-    def __init__(self, clock: Clock, pace: Pace) -> None:
-        self._clock = clock
-        self.pace = replace(pace, at=clock.elapsed())
-
-    async def turn(self, *, is_urgent: bool = False) -> None:
-        """Return when the account may make one more call.
-
-        An urgent call is spent like any other but waits only for a pause: the calls after it wait longer.
-        """
-        self.pace, wait = schedule.spend(self.pace, now=self._clock.elapsed())
-        if is_urgent:
-            wait = self.pace.paused_until - self._clock.elapsed()
-        while wait > 0:
-            await self._clock.sleep(timedelta(seconds=wait))
-            wait = self.pace.paused_until - self._clock.elapsed()
-
-    def succeeded(self) -> None:
-        """Note a call that was not throttled."""
-        self.pace = schedule.succeeded(self.pace)
-
-    def throttled(self, retry_after: timedelta | None) -> None:
-        """Note that the gateway wants less: the account waits."""
-        self.pace = schedule.throttled(self.pace, now=self._clock.elapsed(), retry_after=retry_after)
-
-    def pause(self, span: timedelta) -> None:
-        """Make no call for ``span``, whatever the pace."""
-        until = max(self.pace.paused_until, self._clock.elapsed() + span.total_seconds())
-        self.pace = replace(self.pace, paused_until=until)
-
-
-@dataclass(slots=True, kw_only=True)
-class Watched:
-    """A ticket on a poller's list, with what the poller remembers of it between two looks."""
-
-    account: Account
-    ticket: Ticket
-    rule: WatchRule
-    cadence: Cadence
-    #: Listed by hand: no list tells its title and status.
-    is_listed: bool = False
-    fingerprint: bytes = b""
-    looks: int = 0
-    failures: int = 0
-    last_note_at: datetime | None = None
-    last_poll_at: datetime | None = None
-    #: Why the last look failed.
-    failure: str | None = None
-    #: What could not be read of the last answer.
-    problem: str | None = None
-    #: True while the store's row says that the ticket fails.
-    is_error_stored: bool = False
-
-    @property
-    def error(self) -> str | None:
-        """What is wrong with the ticket, for people; None while all is well."""
-        return self.failure or self.problem
-
-    @property
-    def was_tried(self) -> bool:
-        """Tell whether the ticket was looked at since the start, well or badly."""
-        return bool(self.looks or self.failures)
 
 
 @dataclass(kw_only=True)
@@ -141,7 +77,7 @@ class Poller:
             self._agenda.put(new.ticket.id, self.clock.elapsed())
             self._bell.ring()
             return
-        old.ticket = _merged(old.ticket, new.ticket)
+        old.learn(new.ticket)
         if not old.account.uid:
             old.account = new.account
         if new.is_listed and not old.is_listed:
@@ -219,15 +155,17 @@ class Poller:
             is_throttled = True
             watched.failure = str(error)
             self.pacer.throttled(error.retry_after)
-            self._edges.failed("throttled", "account throttled", error=str(error), account=self.account)
+            self._edges.failed("throttled", "account throttled", error=error, account=self.account)
         except CredentialsRejected as error:
             self._rejected(watched, error)
         except (TransientError, StoreUnavailable) as error:
-            self._failed(watched, str(error))
-            delay = schedule.after_failure(watched.cadence, key=ticket, failures=watched.failures)
+            delay = schedule.after_failure(watched.cadence, key=ticket, failures=watched.failures + 1)
+            if isinstance(error, TransientError) and error.retry_after:
+                delay = max(delay, error.retry_after.total_seconds())
+            self._failed(watched, error, delay)
         except PermanentError as error:
-            self._failed(watched, str(error))
             delay = schedule.after_refusal(watched.cadence)
+            self._failed(watched, error, delay)
         else:
             self._worked(watched)
             delay = self._until_next(watched)
@@ -317,14 +255,14 @@ class Poller:
             self._edges.failed(
                 key,
                 "details unknown",
-                error=str(error) or f"no answer within {_DETAILS_TIMEOUT_S:g} s",
+                error=error if isinstance(error, WatcherError) else f"no answer within {_DETAILS_TIMEOUT_S:g} s",
                 account=self.account,
                 ticket=watched.ticket.id,
                 next="notes are watched all the same",
             )
             return False
         self._edges.worked(key, "details known", ticket=watched.ticket.id)
-        watched.ticket = _merged(watched.ticket, ticket)
+        watched.learn(ticket)
         return True
 
     async def _get_ticket(self, watched: Watched) -> Ticket:
@@ -374,16 +312,16 @@ class Poller:
             self._edges.worked("throttled", "account no longer throttled", account=self.account)
         self._edges.worked("credentials", "credentials accepted", account=self.account)
 
-    def _failed(self, watched: Watched, error: str) -> None:
+    def _failed(self, watched: Watched, error: WatcherError, delay: float) -> None:
         watched.failures += 1
-        watched.failure = error
+        watched.failure = str(error)
         self._edges.failed(
             f"poll {watched.ticket.id}",
             "poll failed",
             error=error,
             account=self.account,
             ticket=watched.ticket.id,
-            next="it is tried again; nothing is lost meanwhile",
+            next=f"asked again in {delay:.0f} s, later if it goes on; nothing is lost meanwhile",
         )
 
     def _rejected(self, watched: Watched, error: CredentialsRejected) -> None:
@@ -392,7 +330,7 @@ class Poller:
         self._edges.failed(
             "credentials",
             "credentials refused",
-            error=str(error),
+            error=error,
             account=self.account,
             next=f"tried again every {_REJECTED_PAUSE.total_seconds() / 60:g} minutes",
         )
@@ -424,17 +362,4 @@ def _announce(event: Event) -> None:
         kind=event.kind.value,
         author=event.note.author.name if event.note else None,
         event_id=event.id,
-    )
-
-
-def _merged(old: Ticket, new: Ticket) -> Ticket:
-    """Return ``new``, with what it does not say taken from ``old``."""
-    return replace(
-        new,
-        title=new.title or old.title,
-        status=new.status if new.status_code else old.status,
-        status_code=new.status_code or old.status_code,
-        severity=new.severity if new.severity_code else old.severity,
-        severity_code=new.severity_code or old.severity_code,
-        created_at=new.created_at or old.created_at,
     )

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from watcher.model import Event, Reading, Ticket
+from watcher.model import Event, Reading, Ticket, TicketPage
 
 
 class Clock(Protocol):
@@ -46,8 +46,8 @@ class TicketApi(Protocol):
         """Return the whole conversation of ``ticket``; the API has no paging and no "since"."""
         ...
 
-    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:
-        """Return every ticket, each once, without its severity (the list does not carry it)."""
+    async def list_tickets(self, page: int, *, uid: str = "", created_after: datetime | None = None) -> TicketPage:
+        """Return the n-th page (from 1) of the tickets, without their severity (the list does not carry it)."""
         ...
 
     async def get_ticket(self, ticket: str, *, uid: str = "") -> Ticket:

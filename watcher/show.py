@@ -1,8 +1,9 @@
 """What the store holds, shown to people and programs."""
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -75,7 +76,6 @@ async def conversations(config: Config, ticket: str, account: str | None) -> lis
     path = state_path(config)
     if not path.exists():
         return []
-    zone = config.model.defaults.timezone
     async with open_store(path) as store:
         deliveries = [_delivery(row) for row in await store.history(most=10_000) if row.ticket == ticket]
         return [
@@ -85,7 +85,6 @@ async def conversations(config: Config, ticket: str, account: str | None) -> lis
                 "title": row.title,
                 "status": row.status,
                 "error": row.error,
-                "timezone": str(zone),
                 "notes": [_note(note, seen) for note, seen in await store.conversation(row.account, ticket)],
                 "deliveries": [each for each in deliveries if each["account"] == row.account],
             }
@@ -113,53 +112,74 @@ def _instant(instant: datetime | None) -> str | None:
 # --- for people -------------------------------------------------------------------------------------------
 
 
-def ticket_table(rows: list[Row]) -> None:
-    """Print tickets as a table."""
+def print_tickets(rows: list[Row], zone: tzinfo) -> None:
+    """Print tickets as a table, and below it what is wrong with some of them."""
     if not rows:
-        Console().print("No tickets are known yet. `watcher run` looks for them.")
+        _say("No tickets are known yet. `watcher run` looks for them.")
         return
-    columns = ("account", "ticket", "title", "status", "unread", "notes", "last_note_at", "error")
-    _print_table(columns, rows)
+    several = len({row["account"] for row in rows}) > 1
+    columns = ["account"] * several + ["ticket", "status", "unread", "notes", "last note", "title"]
+    _print_table(columns, [row | {"last note": _local(row["last_note_at"], zone)} for row in rows])
+    for row in rows:
+        if row["error"]:
+            _say(f"{row['account']}, {row['ticket']}: {row['error']}")
 
 
-def history_table(rows: list[Row]) -> None:
-    """Print deliveries as a table."""
+def print_history(rows: list[Row], zone: tzinfo) -> None:
+    """Print deliveries as a table, newest first, and below it why some of them did not get through."""
     if not rows:
-        Console().print("Nothing was announced yet.")
+        _say("Nothing was announced yet.")
         return
-    _print_table(("created_at", "ticket", "type", "sink", "state", "attempts", "event", "error"), rows)
+    told = [
+        row | {"when": _local(row["created_at"], zone), "says": row["type"].split(".", 1)[1].rsplit(".", 1)[0]}
+        for row in rows
+    ]
+    _print_table(["when", "ticket", "says", "sink", "state", "attempts", "event"], told)
+    for row in rows:
+        if row["error"]:
+            again = f", next try {_local(row['due_at'], zone)}" if row["state"] == "due" else ""
+            _say(f"{row['event']} to {row['sink']}: {row['error']}{again}")
 
 
-def _print_table(columns: tuple[str, ...], rows: list[Row]) -> None:
+def print_conversation(row: Row, zone: tzinfo) -> None:
+    """Print one ticket: its notes as they were seen, then what was announced."""
+    _say(f"{row['ticket']}  {row['title']}", style="bold")
+    _say(f"account {row['account']}, {row['status']}" + (f", {row['error']}" if row["error"] else ""))
+    for note in row["notes"]:
+        _say("")
+        when = _local(note["created_at"], zone) or "at an unknown time"
+        _say(f"{note['name'] or note['role']} ({note['role']}, {note['read']}), {when}", style="bold")
+        text = "(removed by age)" if note["content"] is None else note["content"] or "(no text)"
+        for line in render.printable(text).splitlines():
+            # Quoted, so that nothing in a note can pass for words of ours.
+            _say(f"> {line}")
+        for attachment in note["attachments"]:
+            _say(f"  attached: {attachment}")
+    _say("")
+    print_history(row["deliveries"], zone)
+
+
+def _say(line: str, style: str = "") -> None:
+    """Print one line; not as markup, and wrapped only by the terminal itself."""
+    Console(highlight=False, soft_wrap=True).print(Text(render.one_line(line), style=style))
+
+
+def _print_table(columns: list[str], rows: list[Row]) -> None:
+    """Print a table as wide as it is: an id that is cut cannot be copied, and a terminal wraps by itself."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        keeps_whole = column in {"ticket", "event", "sink", "state"}
-        table.add_column(column.replace("_at", "").replace("_", " "), no_wrap=keeps_whole)
+        table.add_column(column, no_wrap=True)
     for row in rows:
-        # Text, not markup: a title may hold square brackets, and must not steer the terminal.
         table.add_row(*(Text(_cell(row[column])) for column in columns))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240
-    console.print(table)
+    wide = Console(width=10_000, force_terminal=Console().is_terminal)
+    with wide.capture() as captured:
+        wide.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _cell(value: Any) -> str:
     return "" if value is None else render.one_line(str(value))
 
 
-def print_conversation(row: Row) -> None:
-    """Print one ticket: its notes as they were seen, then what was announced."""
-    console = Console(highlight=False)
-    console.print(Text(f"{row['ticket']}  {render.one_line(row['title'])}", style="bold"))
-    console.print(Text(f"account {row['account']}, {row['status']}" + (f", {row['error']}" if row["error"] else "")))
-    for note in row["notes"]:
-        name = render.one_line(note["name"] or note["role"])
-        console.print()
-        console.print(Text(f"{name} ({note['role']}, {note['read']})  {note['created_at'] or ''}", style="bold"))
-        content = "(removed by age)" if note["content"] is None else render.printable(note["content"])
-        console.print(Text(content))
-        for attachment in note["attachments"]:
-            console.print(Text(f"attached: {render.one_line(attachment)}"))
-    console.print()
-    history_table(row["deliveries"])
+def _local(instant: str | None, zone: tzinfo) -> str:
+    return f"{datetime.fromisoformat(instant).astimezone(zone):%Y-%m-%d %H:%M}" if instant else ""

@@ -1,5 +1,6 @@
 """From files to a configuration: read, merge, check; every problem at once, with its place."""
 
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,9 +29,14 @@ _NOT_YET = {
     ("storage",): {"url", "backup"},
     ("sinks",): {"attachments", "rate", "mention", "language"},
 }
+_EVENTS_NOT_YET = {"status", "read", "unread"}
 _SINKS_NOT_YET = {
     "email", "desktop", "dingtalk", "feishu", "wecom", "slack", "telegram", "ntfy", "apprise", "exec",
 }  # fmt: skip
+
+
+#: Where pydantic sees a problem: a key path with the names of union members in between.
+Loc = tuple[str | int, ...]
 
 
 class Config:
@@ -101,11 +107,21 @@ def _merge(main: Document, path: Path, environ: Mapping[str, str]) -> Document:
     if not isinstance(main.value, dict):
         return main
     patterns = main.value.get("include") or []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for position, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
         if not isinstance(pattern, str):
             continue
-        for file in sorted(path.parent.glob(pattern) if not Path(pattern).is_absolute() else [Path(pattern)]):
-            _add(main, documents.read(file, environ))
+        key: Key = ("include", position)
+        # Not Path.glob: it takes no absolute patterns.
+        files = sorted(glob.glob(str(path.parent / pattern)))  # noqa: PTH207
+        if not files and not glob.has_magic(pattern):
+            main.problems.append(Problem(main.mark(key), dotted(key), f"there is no file {pattern}"))
+        for file in files:
+            try:
+                _add(main, documents.read(Path(file), environ))
+            except ProblemsFound as error:
+                main.problems += error.problems
+            except ConfigError as error:
+                main.problems.append(Problem(main.mark(key), dotted(key), str(error)))
     return main
 
 
@@ -149,11 +165,11 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     if kind == "missing":
         return Problem(document.mark(key), dotted((*key, loc[-1])), "is missing; it must be given")
     if kind.startswith("union_tag"):
-        return Problem(document.mark((*key, "type")), dotted((*key, "type")), _wrong_type(kind, context))
+        return Problem(document.mark((*key, "type")), dotted((*key, "type")), _wrong_type(kind, loc, context))
     return Problem(document.mark(key), dotted(key), _message(kind, given, context, details["msg"]))
 
 
-def _key(loc: tuple[str | int, ...], document: Document) -> Key:
+def _key(loc: Loc, document: Document) -> Key:
     """Return the part of ``loc`` that stands in the file: pydantic adds the names of union members."""
     key: Key = ()
     for part in loc:
@@ -162,8 +178,8 @@ def _key(loc: tuple[str | int, ...], document: Document) -> Key:
     return key
 
 
-def _unknown_key(loc: tuple[str | int, ...], name: str) -> str:
-    model = _model_at(ConfigModel, loc[:-1])
+def _unknown_key(loc: Loc, name: str) -> str:
+    model = _model_at(loc[:-1])
     section = tuple(str(part) for part in loc[:1]) if len(loc) > 1 else ()
     if name in _NOT_YET.get(section, ()):
         return "this version does not know it yet; leave it out"
@@ -171,39 +187,46 @@ def _unknown_key(loc: tuple[str | int, ...], name: str) -> str:
     return f"unknown key; {hint}" if hint else "unknown key"
 
 
-def _model_at(kind: Any, loc: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """Return the model that describes the place ``loc``."""
+def _model_at(loc: Loc) -> type[BaseModel] | None:
+    """Return the model that describes the place ``loc``, if one does."""
+    kind = _kind_at(ConfigModel, loc)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _kind_at(kind: Any, loc: Loc) -> Any:
+    """Return the type of what stands at ``loc`` below something of type ``kind``; None if nothing may stand there."""
     if get_origin(kind) is Annotated:
-        return _model_at(get_args(kind)[0], loc)
+        return _kind_at(get_args(kind)[0], loc)
+    members = _members(kind)
+    if len(members) == 1:
+        return _kind_at(members[0], loc)
+    if not loc:
+        return kind
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        if not loc:
-            return kind
         member = kind.model_fields.get(str(loc[0]))
-        return _model_at(member.annotation, loc[1:]) if member else None
+        return _kind_at(member.annotation, loc[1:]) if member else None
     if get_origin(kind) in {dict, list}:
-        return _model_at(get_args(kind)[-1], loc[1:]) if loc else None
-    if get_origin(kind) in {Union, UnionType}:
-        members = [member for member in get_args(kind) if member is not NoneType]
-        if len(members) == 1:
-            return _model_at(members[0], loc)
-        chosen = [member for member in members if loc and _is_named(member, loc[0])]
-        return _model_at(chosen[0], loc[1:]) if chosen else None
-    return None
+        return _kind_at(get_args(kind)[-1], loc[1:])
+    chosen = [member for member in members if loc[0] in _tags(member) or loc[0] == getattr(member, "__name__", "")]
+    return _kind_at(chosen[0], loc[1:]) if chosen else None
 
 
-def _is_named(member: Any, tag: str | int) -> bool:
-    """Tell whether ``tag`` is the ``type:`` (or the class name) under which pydantic speaks of ``member``."""
-    if not (isinstance(member, type) and issubclass(member, BaseModel)):
-        return False
-    field = member.model_fields.get("type")
-    literals = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
-    return tag in literals or tag == member.__name__
+def _members(kind: Any) -> list[Any]:
+    """Return the members of a union but None; nothing for any other type."""
+    is_union = get_origin(kind) in {Union, UnionType}
+    return [member for member in get_args(kind) if member is not NoneType] if is_union else []
 
 
-def _wrong_type(kind: str, context: dict[str, Any]) -> str:
-    expected = [word.strip(" '") for word in str(context.get("expected_tags", "")).split(",")]
+def _tags(member: Any) -> tuple[str, ...]:
+    """Return the values of ``type:`` that mean this model."""
+    field = member.model_fields.get("type") if isinstance(member, type) and issubclass(member, BaseModel) else None
+    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def _wrong_type(kind: str, loc: Loc, context: dict[str, Any]) -> str:
+    expected = [tag for member in _members(_kind_at(ConfigModel, loc)) for tag in _tags(member)]
     if kind == "union_tag_not_found":
-        return "is missing; it says what this is"
+        return f"is missing; choose from: {', '.join(expected)}"
     tag = str(context.get("tag", ""))
     if tag in _SINKS_NOT_YET and "webhook" in expected:
         return f"this version has no `{tag}` sinks yet; it has {', '.join(expected)}"
@@ -215,6 +238,8 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
         case "value_error":
             return str(context["error"])
         case "enum" | "literal_error":
+            if given in _EVENTS_NOT_YET and "reply" in str(context["expected"]):
+                return f"this version does not announce `{given}` events yet; leave it out"
             words = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
             hint = did_you_mean(str(given), words)
             return f"`{given}` is not possible here; {hint}"
@@ -222,7 +247,7 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
             return "must be a map of keys and values"
         case "list_type":
             return "must be a list"
-        case "string_type":
+        case "string_type" | "path_type":
             return "is empty; it needs a value" if given is None else "must be a single value, not a list or a map"
         case "string_too_short":
             return "is empty; it needs a value"

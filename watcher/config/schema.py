@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from watcher.config.values import (
     Duration,
@@ -21,7 +21,6 @@ from watcher.config.values import (
 )
 from watcher.model import Content, FirstRun, TicketStatus
 from watcher.retry import DEFAULT_SCHEDULE
-from watcher.ticketapi.client import endpoint_for
 
 _CONSOLES = {
     "cn": "https://workorder.console.aliyun.com/",
@@ -109,7 +108,7 @@ class AccountModel(Model):
     """A reseller's customers whose tickets are watched with this credential."""
     quota: Rate | None = None
     """Calls that may be spent, e.g. `5/s`; absent, it is learnt."""
-    proxy: Text | None = None
+    proxy: SecretRef | Text | None = None
     """An HTTP proxy; absent, the standard environment variables decide."""
     ticket_url: Text | None = None
     """Where people open a ticket; `{ticket_id}` is replaced."""
@@ -121,13 +120,8 @@ class AccountModel(Model):
 
     @field_validator("proxy")
     @classmethod
-    def _is_proxy(cls, value: str | None) -> str | None:
-        return value and check_url(value, schemes=("https", "http"))
-
-    @property
-    def address(self) -> str:
-        """The service address in force."""
-        return self.endpoint or endpoint_for(site=self.site, region=self.region or "")
+    def _is_proxy(cls, value: SecretRef | str | None) -> SecretRef | str | None:
+        return check_url(value, schemes=("https", "http")) if isinstance(value, str) else value
 
     @property
     def console(self) -> str:
@@ -241,14 +235,19 @@ class WebhookModel(SinkModel):
     type: Literal["webhook"]
     url: SecretRef | Text
     format: Literal["cloudevents"] = "cloudevents"
-    sign: Annotated[list[SecretRef], Field(max_length=10)] = []
+    sign: Annotated[list[SecretRef], Field(max_length=10), type_list] = []
     """Secrets of the form `whsec_...`; with several, each signs, for rotation."""
     headers: dict[Text, str] = {}
     """Further request headers."""
     timeout: Duration = timedelta(seconds=20)
     """Time limit of one attempt."""
-    proxy: Text | None = None
+    proxy: SecretRef | Text | None = None
     """An HTTP proxy; absent, the standard environment variables decide."""
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretRef | str | None) -> SecretRef | str | None:
+        return check_url(value, schemes=("https", "http")) if isinstance(value, str) else value
 
     @field_validator("url")
     @classmethod
@@ -306,3 +305,10 @@ class ConfigModel(Model):
     sinks: Annotated[dict[Text, Sink], Field(min_length=1)]
     storage: StorageModel = StorageModel()
     log: LogModel = LogModel()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_absent(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {section: content for section, content in value.items() if content is not None}

@@ -64,7 +64,7 @@ def _parse_zone(value: Any) -> ZoneInfo:
 
 
 def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | dict) else value
 
 
 def check_url(text: str, *, schemes: tuple[str, ...], plain_only_to_loopback: bool = False) -> str:
@@ -78,9 +78,16 @@ def check_url(text: str, *, schemes: tuple[str, ...], plain_only_to_loopback: bo
         raise ValueError(f"not an address with {' or '.join(schemes)}; write for example `{schemes[-1]}://host/path`")
     if plain_only_to_loopback and parts.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http is allowed only to a loopback address; write https")
+    if parts.password:
+        raise ValueError("a password never stands in this file; refer to the whole address: {env: NAME} or the like")
     if port == 0 or any(char.isspace() or not char.isprintable() for char in text):
         raise ValueError("not a valid address")
     return text
+
+
+def reveal(value: "SecretRef | str | None", vault: Vault) -> str:
+    """Return the text that a value stands for; "" for none."""
+    return value.resolve(vault).reveal() if isinstance(value, SecretRef) else value or ""
 
 
 def _described(pattern: str, *examples: str) -> WithJsonSchema:

@@ -20,7 +20,7 @@ from watcher.store import schema
 
 #: Connections of a process. SQLite lets one write at a time.
 WRITERS, READERS = 1, 4
-_BUSY_TIMEOUT_MS = 10_000
+_BUSY_TIMEOUT_MS = 5_000
 # What goes away by itself or with a hand of the operator, without our opening the file again.
 _PASSING = ("database is locked", "disk is full", "readonly database", "disk i/o error", "unable to open")
 
@@ -57,9 +57,11 @@ def copied(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
         copy = Path(folder) / path.name
         if path.exists():
+            # Without a log of changes nothing is under way: then even the reader's own helper files can be avoided.
+            mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
             with (
                 _in_our_words(path),
-                contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
+                contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as source,
                 contextlib.closing(sqlite3.connect(copy)) as target,
             ):
                 _revision(path, source)

@@ -165,10 +165,14 @@ hasten = (
     .where(
         delivery.c.sink == sa.bindparam("b_sink"),
         delivery.c.state == DeliveryState.DUE.value,
+        # What was never tried is not late: it is meant for later.
+        delivery.c.attempts > 0,
         delivery.c.due_at_ms > sa.bindparam("b_now_ms"),
     )
     .values(due_at_ms=sa.bindparam("b_now_ms"))
 )
+#: News of a ticket is a fresh occasion for what is still open of it, behind which the news would have to wait.
+hasten_lane = hasten.where(delivery.c.lane == sa.bindparam("b_lane"))
 bury = (
     sa.update(delivery)
     .where(delivery.c.sink == sa.bindparam("b_sink"), delivery.c.state.in_(_OPEN))

@@ -160,7 +160,8 @@ class Store:
     ) -> None:
         """Write what a look found: notes, events and their deliveries, all or nothing.
 
-        May be repeated with the same findings: what stands there already stays as it is.
+        May be repeated with the same findings: what stands there already stays as it is. An earlier delivery of the
+        ticket that waits for its next attempt becomes due, because the new one must not overtake it.
         """
         key = {"b_account": snapshot.account.name, "b_ticket": snapshot.ticket.id}
         async with self._write() as connection:
@@ -173,6 +174,9 @@ class Store:
                 changes = [key | {"b_note": n.id, "b_read": n.read.value} for n in findings.changed_notes]
                 await connection.execute(sql.note_read, changes)
             await _add(connection, findings.events, deliveries)
+            for delivery in deliveries:
+                lane = {"b_sink": delivery.sink, "b_lane": delivery.event.lane, "b_now_ms": _ms(delivery.created_at)}
+                await connection.execute(sql.hasten_lane, lane)
 
     # --- the outbox ---------------------------------------------------------------------------------------
 

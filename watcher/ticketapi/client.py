@@ -11,7 +11,7 @@ from yarl import URL
 
 from watcher import http
 from watcher.errors import ApiUnavailable, CredentialsRejected
-from watcher.model import Ticket
+from watcher.model import Ticket, TicketPage
 from watcher.ports import Clock
 from watcher.ticketapi import failures, signing, wire
 from watcher.ticketapi.credentials import CachedCredentials, Credentials
@@ -24,7 +24,6 @@ VERSION = "2021-06-10"
 LIMIT_BYTES = 16 * 1024 * 1024
 #: The largest page that ListTickets serves.
 PAGE_SIZE = 100
-_MOST_PAGES = 10_000
 # A smaller difference than this is not what the gateway complains of.
 _LEAST_OFFSET = timedelta(seconds=30)
 
@@ -75,8 +74,8 @@ class TicketApiClient:
         body = await self._call("ListTicketNotes", query=_present(TicketId=ticket, Uid=uid))
         return wire.NotesAnswer(body)
 
-    async def list_tickets(self, *, uid: str = "", created_after: datetime | None = None) -> list[Ticket]:
-        """Call ListTickets until all pages are read; one failed page fails the whole.
+    async def list_tickets(self, page: int, *, uid: str = "", created_after: datetime | None = None) -> TicketPage:
+        """Call ListTickets; see ``watcher.ports.TicketApi``.
 
         The status is not asked for: whether the API wants its filter as names or numbers is not documented.
         """
@@ -84,17 +83,9 @@ class TicketApiClient:
         if created_after:
             form["StartDate"] = _milliseconds(created_after)
             form["EndDate"] = _milliseconds(self._clock.now() + timedelta(days=1))
-        tickets: dict[str, Ticket] = {}
-        for page in range(1, _MOST_PAGES):
-            query = {"PageNumber": str(page), "PageSize": str(PAGE_SIZE)}
-            value = wire.decode(await self._call("ListTickets", query=query, form=form))
-            found = {ticket.id: ticket for ticket in wire.read_tickets(value)}
-            is_news = bool(found.keys() - tickets.keys())
-            tickets = found | tickets
-            total = wire.total_count(value)
-            if not is_news or (total is not None and page * PAGE_SIZE >= total):
-                break
-        return list(tickets.values())
+        query = {"PageNumber": str(page), "PageSize": str(PAGE_SIZE)}
+        value = wire.decode(await self._call("ListTickets", query=query, form=form))
+        return TicketPage(tuple(wire.read_tickets(value)), wire.total_count(value))
 
     async def get_ticket(self, ticket: str, *, uid: str = "") -> Ticket:
         """Call GetTicket; see ``watcher.ports.TicketApi``."""

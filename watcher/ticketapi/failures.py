@@ -72,6 +72,7 @@ _PERMISSION_WORDS = re.compile(
     r"not authori[sz]ed|no permission|permission denied|forbidden|权限|未授权", re.IGNORECASE
 )
 
+_ACS_RETRY_AFTER = "x-acs-retry-after"
 _OK = 200
 _REDIRECTS = range(300, 400)
 _DENIED_STATUSES = (401, 403)
@@ -116,35 +117,34 @@ def _by_code(
     beginning = max((known for known in _BY_CODE if code.startswith(known)), key=len, default="")
     if beginning:
         outcome, meaning = _BY_CODE[beginning]
-        return _build(outcome, f"{meaning} ({code}: {said})", headers)
-    named = f"({code or status}: {said})" if said else f"({code or status})"
-    if retry_after(headers):
-        return _build(ApiThrottled, f"the gateway asks to wait {named}", headers)
+        return _build(outcome, f"{code}: {meaning}", said, headers)
+    if status == _OK and (code in _IN_BAND_DENIED or _PERMISSION_WORDS.search(message)):
+        return ApiDenied(f"code {code}: the ticket does not exist or the key may not see it", details=said)
     if status == _OK:
-        denied = code in _IN_BAND_DENIED or _PERMISSION_WORDS.search(message)
-        if denied:
-            return ApiDenied(f"the ticket does not exist or the key may not see it {named}")
-        return ApiUnavailable(f"the API reports a failure {named}")
-    return _by_status(status, headers, named)
+        return _build(ApiUnavailable, f"code {code}: the API reports a failure", said, headers)
+    return _by_status(status, headers, f"code {code or 'missing'}", said)
 
 
-def _by_status(status: int, headers: Mapping[str, str], said: str) -> TransientError | PermanentError:
-    what = f"HTTP {status}, {said}"
+def _by_status(status: int, headers: Mapping[str, str], what: str, said: str = "") -> TransientError | PermanentError:
+    message = f"HTTP {status}, {what}"
     if status == _THROTTLED_STATUS:
-        return _build(ApiThrottled, what, headers)
+        return _build(ApiThrottled, message, said, headers)
     if status in _REDIRECTS:
         return ApiUnavailable(f"HTTP {status}, a redirect, which is not followed; check `endpoint` and the proxy")
-    if status == _OK or status in _SERVER_ERRORS or status in _LATER_STATUSES:
-        return _build(ApiUnavailable, what, headers)
+    if status == _OK or status in _SERVER_ERRORS or status in _LATER_STATUSES or _ACS_RETRY_AFTER in headers:
+        return _build(ApiUnavailable, message, said, headers)
     if status in _DENIED_STATUSES:
-        return ApiDenied(what)
-    return ApiRefused(f"{what}; check `endpoint` and the proxy")
+        return ApiDenied(message, details=said)
+    return ApiRefused(f"{message}; check `endpoint` and the proxy", details=said)
 
 
-def _build(outcome: _Outcome, text: str, headers: Mapping[str, str]) -> TransientError | PermanentError:
-    if issubclass(outcome, TransientError):
-        return outcome(text, retry_after=retry_after(headers))
-    return outcome(text)
+def _build(outcome: _Outcome, message: str, said: str, headers: Mapping[str, str]) -> TransientError | PermanentError:
+    if not issubclass(outcome, TransientError):
+        return outcome(message, details=said)
+    wait = retry_after(headers)
+    # The vendor's SDK and CLI take this header alone for throttling, whatever the code.
+    throttled = wait and _ACS_RETRY_AFTER in headers
+    return (ApiThrottled if throttled else outcome)(message, details=said, retry_after=wait)
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -153,7 +153,7 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     ``x-acs-retry-after`` is in milliseconds (tea-openapi 0.4.6 and the vendor's CLI read it so); the standard
     ``Retry-After`` in seconds is understood as well. Anything that is not a positive number is ignored.
     """
-    for name, unit in (("x-acs-retry-after", "milliseconds"), ("retry-after", "seconds")):
+    for name, unit in ((_ACS_RETRY_AFTER, "milliseconds"), ("retry-after", "seconds")):
         text = headers.get(name, "").strip()
         if text.isascii() and text.isdecimal() and int(text[:12]) > 0:
             return min(timedelta(**{unit: int(text[:12])}), LONGEST_WAIT)

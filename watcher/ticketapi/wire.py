@@ -157,16 +157,17 @@ def read_notes(value: Any) -> Reading:
     if not isinstance(data, list):
         raise Unreadable("Data is not a list of notes")
     notes: dict[str, Note] = {}
-    problems: list[str] = []
+    unusable: list[str] = []
     for position, item in enumerate(data, start=1):
         if item is None:
             continue
         note = _read_note(item)
         if note is None:
-            problems.append(f"entry {position} of the answer has no usable DialogId")
+            unusable.append(str(position))
         else:
             notes.setdefault(note.id, note)
-    return Reading(tuple(sorted(notes.values(), key=lambda note: note.order)), tuple(problems))
+    problems = (f"without a usable DialogId: note {', '.join(unusable)} of the answer",) if unusable else ()
+    return Reading(tuple(sorted(notes.values(), key=lambda note: note.order)), problems)
 
 
 def _read_note(item: Any) -> Note | None:

@@ -5,6 +5,8 @@ severity), Standard Webhooks 1.0.0.
 """
 
 import json
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +16,7 @@ from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read,
 #: Receivers may refuse more than this (Standard Webhooks asks for less than 20 kB): content is cut to fit.
 LIMIT_BYTES = 20_000
 EXCERPT_CHARS = 500
+_BRIEF_TITLE_CHARS = 40
 _HOST = "workorder.aliyuncs.com"
 # JavaScript reads every number of so many digits exactly.
 _SAFE_DIGITS = 15
@@ -32,31 +35,43 @@ def type_of(kind: Kind) -> str:
     return _TYPES[kind]
 
 
-def seal(event: Event, *, content: Content, replay: bool = False) -> bytes:
-    """Return the JSON body of ``event``; its content is shortened until the whole fits ``LIMIT_BYTES``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How much of an event is told."""
 
-    The bytes are what is to be signed and sent. A body that is too long even without content is left so: that
-    a reply exists matters more than the size of saying so.
+    content: Content
+    #: Of each text, in characters; None is all of it.
+    longest: int | None = None
+    #: Only what names the note: for a body that would be too long even without any text.
+    is_brief: bool = False
+
+
+def seal(event: Event, *, content: Content, limit: int | None = LIMIT_BYTES, replay: bool = False) -> bytes:
+    """Return the JSON body of ``event``, at most ``limit`` bytes long if shortening can achieve that.
+
+    Texts are shortened first, then everything that does not name the notes. The bytes are what is to be signed
+    and sent.
     """
-    longest = {Content.FULL: None, Content.EXCERPT: EXCERPT_CHARS, Content.NONE: 0}[content]
-    body = _encode(envelope(event, content=content, longest=longest, replay=replay))
-    while len(body) > LIMIT_BYTES and longest != 0:
-        longest = _shorter(event, longest)
-        body = _encode(envelope(event, content=content, longest=longest, replay=replay))
-    return body
+
+    def body(cut: Cut) -> bytes:
+        value = envelope(event, cut=cut, replay=replay)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+    whole = Cut(content=content, longest={Content.EXCERPT: EXCERPT_CHARS, Content.NONE: 0}.get(content))
+    if limit is None or len(body(whole)) <= limit:
+        return body(whole)
+    texts = (len(each.note.content) for each in event.events or (event,) if each.note)
+    # No character is shorter than a byte.
+    longest = min(limit, max(texts, default=0) if whole.longest is None else whole.longest)
+    # The longest texts that fit: bodies grow with them.
+    fitting = bisect_right(range(longest + 1), limit, key=lambda chars: len(body(replace(whole, longest=chars)))) - 1
+    return body(replace(whole, longest=fitting) if fitting >= 0 else Cut(content=Content.NONE, is_brief=True))
 
 
-def _shorter(event: Event, longest: int | None) -> int:
-    longest_now = max((len(each.note.content) for each in event.events or (event,) if each.note), default=0)
-    return min(longest_now, longest if longest is not None else longest_now) // 2
-
-
-def _encode(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def envelope(event: Event, *, content: Content, longest: int | None, replay: bool = False) -> dict[str, Any]:
-    """Return ``event`` as a CloudEvent whose texts have at most ``longest`` characters (None: all of them)."""
+def envelope(event: Event, *, cut: Cut, replay: bool = False) -> dict[str, Any]:
+    """Return ``event`` as a CloudEvent, cut as told."""
+    if cut.is_brief and not event.events:
+        return _brief(event)
     severity_text, severity_number = _severity(event)
     occurred_at = rfc3339(event.occurred_at)
     return _present(
@@ -76,15 +91,34 @@ def envelope(event: Event, *, content: Content, longest: int | None, replay: boo
             "severitynumber": severity_number,
             "datacontenttype": "application/json",
             "dataschema": f"urn:watcher:event:{type_of(event.kind)}",
-            "data": _data(event, content=content, longest=longest, replay=replay),
+            "data": _data(event, cut=cut, replay=replay),
         }
     )
 
 
-def _data(event: Event, *, content: Content, longest: int | None, replay: bool) -> dict[str, Any]:
+def _brief(event: Event) -> dict[str, Any]:
+    """Return an event that says which note there is; the rest can be asked for."""
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": _source(event),
+        "type": type_of(event.kind),
+        "subject": _subject(event),
+        "time": rfc3339(event.occurred_at),
+        "timestamp": rfc3339(event.occurred_at),
+        "datacontenttype": "application/json",
+        "data": {
+            "reason": _REASONS[event.kind],
+            "ticket": {"id": event.ticket.id, "title": excerpt(event.ticket.title, _BRIEF_TITLE_CHARS)},
+            "note": {"id": event.note.id, "truncated": True} if event.note else {},
+        },
+    }
+
+
+def _data(event: Event, *, cut: Cut, replay: bool) -> dict[str, Any]:
     reason = "replay" if replay else _REASONS[event.kind]
     if event.events:
-        events = [envelope(each, content=content, longest=longest, replay=replay) for each in event.events]
+        events = [envelope(each, cut=cut, replay=replay) for each in event.events]
         return {"reason": reason, "count": len(events), "events": events}
     return _present(
         {
@@ -101,7 +135,7 @@ def _data(event: Event, *, content: Content, longest: int | None, replay: bool) 
                 "severity_code": _code(event.ticket.severity_code),
                 "url": event.url,
             },
-            "note": event.note and _note(event.note, content=content, longest=longest),
+            "note": event.note and _note(event.note, cut),
             "unread": {
                 "in_ticket": event.unread.in_ticket,
                 "since": event.unread.since and rfc3339(event.unread.since),
@@ -121,7 +155,7 @@ def _account(account: Account) -> dict[str, str]:
     return {"name": account.name, "uid": account.uid, "site": account.site}
 
 
-def _note(note: Note, *, content: Content, longest: int | None) -> dict[str, Any]:
+def _note(note: Note, cut: Cut) -> dict[str, Any]:
     created = note.created_at
     described: dict[str, Any] = {
         "id": note.id,
@@ -138,14 +172,14 @@ def _note(note: Note, *, content: Content, longest: int | None) -> dict[str, Any
         "read_status_code": note.read_code,
         "content_chars": len(note.content),
     }
-    if content is not Content.NONE:
-        text = note.content if longest is None else excerpt(note.content, longest)
+    if cut.content is not Content.NONE:
+        text = note.content if cut.longest is None else excerpt(note.content, cut.longest)
         described |= {
             "content": text,
             "content_format": "text",
-            "truncated": content is Content.EXCERPT or text != note.content,
+            "truncated": cut.content is Content.EXCERPT or text != note.content,
         }
-    described["attachments"] = [_attachment(attachment, content) for attachment in note.attachments]
+    described["attachments"] = [_attachment(attachment, cut.content) for attachment in note.attachments]
     return described
 
 

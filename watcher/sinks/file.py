@@ -27,7 +27,7 @@ class FileSink:
 
     async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
         """Append one line and sync it."""
-        line = envelope.seal(event, content=self._content, replay=replay) + b"\n"
+        line = envelope.seal(event, content=self._content, limit=None, replay=replay) + b"\n"
         try:
             await anyio.to_thread.run_sync(self._append, line, abandon_on_cancel=True)
         except OSError as error:

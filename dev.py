@@ -44,7 +44,9 @@ def main(args: list[str]) -> int:
             return run("watcher", *rest)
         case "test":
             set_up_sdk()
-            return run("python", "-m", "pytest", *rest)
+            # Much of the whole suite is waiting for processes to start: one worker more than there are cores.
+            workers = f"--numprocesses={(os.cpu_count() or 1) + 1}"
+            return run("python", "-m", "pytest", *(rest or [workers]))
         case "lint":
             checks = (("ruff", "format", "--check"), ("ruff", "check"), ("mypy",))
             return max(run(*check) for check in checks)

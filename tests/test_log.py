@@ -20,7 +20,7 @@ def said(form: str, level: str = "info", **keys: Any) -> str:
 
 def test_text_is_one_line_with_time_words_and_keys() -> None:
     line = said("text", account="prod", error="no answer", empty="", none=None)
-    assert line[8:] == '  warning: poll failed         account=prod error="no answer" empty=""\n'
+    assert line[8:] == '  warning: poll failed            account=prod error="no answer" empty=""\n'
 
 
 def test_journald_gets_the_level_in_front() -> None:

@@ -50,6 +50,23 @@ def test_after_the_last_wait_it_is_given_up_with_its_reason(attempts: int) -> No
     assert verdict == Dead(NOON, f"busy; given up after {attempts + 1} attempts")
 
 
+def test_an_attempt_before_its_time_takes_nothing_from_the_schedule() -> None:
+    error = SinkUnavailable("busy")
+    verdict = judge(delivery(attempts=3, hastened=2), error, now=NOON, policy=POLICY)
+    assert isinstance(verdict, Retry)
+    assert DEFAULT_SCHEDULE[1] <= verdict.due_at - NOON <= DEFAULT_SCHEDULE[1] * JITTER
+
+
+def test_what_was_hastened_many_times_is_given_up_when_the_schedule_would_have_ended() -> None:
+    error = SinkUnavailable("busy")
+    often = delivery(attempts=50, hastened=49)
+    whole = sum(DEFAULT_SCHEDULE, timedelta())
+    assert isinstance(judge(often, error, now=NOON + whole, policy=POLICY), Retry)
+    assert isinstance(judge(often, error, now=NOON + whole + timedelta(seconds=1), policy=POLICY), Dead)
+    fresh = delivery(attempts=2, hastened=2)
+    assert isinstance(judge(fresh, error, now=NOON + 2 * whole, policy=POLICY), Retry)
+
+
 def test_an_empty_schedule_is_one_attempt() -> None:
     verdict = judge(delivery(), SinkUnavailable("busy"), now=NOON, policy=RetryPolicy(schedule=()))
     assert verdict == Dead(NOON, "busy; given up after 1 attempts")

@@ -23,6 +23,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # Made up for the demonstration, known to everybody, and good for nothing else.
 _SECRET = "whsec_ZGVtb25zdHJhdGlvbi1vbmx5LW5vdC1hLXNlY3JldA=="  # noqa: S105
+_INTRODUCTION = """\
+A made-up conversation with a support agent. On this machine run a simulator of the Ticket API ("support desk"
+tells what happens there), the real watcher (polled, reply found, delivered), and a program that takes its webhooks
+("program received"). The paragraphs in between are what the sink `console` prints. Nothing leaves this machine.
+"""
 _CONFIG = """\
 version: 1
 accounts:
@@ -34,7 +39,7 @@ accounts:
       access_key_secret: {{env: DEMO_SECRET}}
     quota: 20/s
 defaults:
-  poll: {{interval: 2s, jitter: 20%}}
+  poll: {{interval: 3s, jitter: 20%}}
 watches:
   everything: {{discover: {{status: open, every: 10s}}}}
 sinks:
@@ -65,6 +70,7 @@ async def simulate(host: str, port: int, script: Path | None) -> None:
 
 async def play(seconds: float | None) -> None:
     """Run everything until interrupted, or for so many seconds."""
+    print(_INTRODUCTION, flush=True)  # noqa: T201
     logging.set_up(level="debug", form="text")
     story = load_script(DEMO_SCRIPT)
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as folder:
@@ -73,7 +79,7 @@ async def play(seconds: float | None) -> None:
             file.write_text(_CONFIG.format(api=simulator.url, receiver=receiver))
             config = load(file, {"DEMO_SECRET": "simulator", "DEMO_SIGNING_SECRET": _SECRET})
             log.info("simulator", address=simulator.url, control=simulator.control_url)
-            log.info("demo", next="Ctrl-C stops it" if seconds is None else f"stops after {seconds:g} s")
+            log.info("demonstration", ends="at Ctrl-C" if seconds is None else f"after {seconds:g} s")
             async with assembled(config, clock=SystemClock()) as daemon, anyio.create_task_group() as group:
                 stop = anyio.Event()
                 group.start_soon(listen_for_signals, stop)
@@ -87,7 +93,7 @@ async def play(seconds: float | None) -> None:
 
 
 async def _tell(story: Script) -> None:
-    await play_timeline(story.world, story.timeline, on_step=lambda words: log.info("simulator", step=words))
+    await play_timeline(story.world, story.timeline, on_step=lambda words: log.info("support desk", happens=words))
 
 
 async def _stop_after(seconds: float, stop: anyio.Event) -> None:

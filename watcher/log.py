@@ -17,7 +17,7 @@ import structlog
 from watcher.errors import WatcherError
 
 _JOURNAL_LEVELS = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
-_EVENT_WIDTH = 18
+_EVENT_WIDTH = 21
 # What is routine steps back, what needs somebody steps forward.
 _COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _LEVEL_WORDS = {"debug": "", "info": "", "warning": "warning: ", "error": "ERROR: ", "critical": "ERROR: "}

@@ -274,6 +274,8 @@ class Delivery:
     attempts: int
     due_at: datetime
     created_at: datetime
+    #: How many of them came before their time; they do not count against the schedule.
+    hastened: int = 0
     #: True when a person asked for it to be sent again.
     replay: bool = False
 

@@ -38,15 +38,21 @@ class RetryPolicy:
 def judge(
     delivery: Delivery, error: TransientError | PermanentError | None, *, now: datetime, policy: RetryPolicy
 ) -> Verdict:
-    """Return the verdict on the attempt that just ended with ``error``; None is success."""
+    """Return the verdict on the attempt that just ended with ``error``; None is success.
+
+    An attempt that came before its time takes nothing from the schedule; but what has failed more often than the
+    schedule holds, for longer than it lasts, is given up all the same.
+    """
     if error is None:
         return Delivered(now)
     if isinstance(error, PermanentError):
         return Dead(now, str(error))
     made = delivery.attempts + 1
-    if made > len(policy.schedule):
+    step = max(made - delivery.hastened, 1)
+    is_old = made > len(policy.schedule) and now - delivery.created_at > sum(policy.schedule, timedelta())
+    if step > len(policy.schedule) or is_old:
         return Dead(now, f"{error}; given up after {made} attempts")
-    wait = policy.schedule[made - 1]
+    wait = policy.schedule[step - 1]
     wait += wait * _JITTER * _fraction(delivery.event.id, delivery.sink, made)
     if error.retry_after:
         wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))

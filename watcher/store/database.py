@@ -20,7 +20,7 @@ from watcher.store import schema
 
 #: Connections of a process. SQLite lets one write at a time.
 WRITERS, READERS = 1, 4
-_BUSY_TIMEOUT_MS = 5_000
+_BUSY_TIMEOUT_MS = 10_000
 # What goes away by itself or with a hand of the operator, without our opening the file again.
 _PASSING = ("database is locked", "disk is full", "readonly database", "disk i/o error", "unable to open")
 
@@ -147,7 +147,8 @@ def open_engine(path: Path, *, writes: bool) -> AsyncEngine:
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_TIMEOUT_MS}"):
+        # The time limit first: changing the journal mode may have to wait too.
+        for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

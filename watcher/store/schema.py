@@ -74,6 +74,8 @@ delivery = Table(
     Column("position", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    #: Attempts that came before their time, because the sink worked again or the ticket had news.
+    Column("hastened", Integer, nullable=False, server_default=text("0")),
     #: For ``due`` the next attempt, for ``held`` the latest time to come out.
     Column("due_at_ms", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),

@@ -169,7 +169,7 @@ hasten = (
         delivery.c.attempts > 0,
         delivery.c.due_at_ms > sa.bindparam("b_now_ms"),
     )
-    .values(due_at_ms=sa.bindparam("b_now_ms"))
+    .values(due_at_ms=sa.bindparam("b_now_ms"), hastened=delivery.c.hastened + 1)
 )
 #: News of a ticket is a fresh occasion for what is still open of it, behind which the news would have to wait.
 hasten_lane = hasten.where(delivery.c.lane == sa.bindparam("b_lane"))
@@ -184,6 +184,7 @@ replay = (
     .values(
         state=DeliveryState.DUE.value,
         attempts=0,
+        hastened=0,
         due_at_ms=sa.bindparam("b_now_ms"),
         delivered_at_ms=None,
         error=None,

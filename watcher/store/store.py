@@ -394,6 +394,7 @@ def _delivery(row: sa.Row[Any]) -> Delivery:
         sink=row.sink,
         state=DeliveryState(row.state),
         attempts=row.attempts,
+        hastened=row.hastened,
         due_at=_instant(row.due_at_ms),
         created_at=_instant(row.created_at_ms),
         replay=row.replay,

@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("hastened", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("due_at_ms", sa.BigInteger, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
         sa.Column("delivered_at_ms", sa.BigInteger),

@@ -39,9 +39,9 @@ def main(args: list[str]) -> int:
     task, rest = (args[0], args[1:]) if args else ("help", [])
     match task:
         case "demo":
-            return run("watcher", "demo", *rest)
+            return become("watcher", "demo", *rest)
         case "watcher":
-            return run("watcher", *rest)
+            return become("watcher", *rest)
         case "test":
             set_up_sdk()
             # Much of the whole suite is waiting for processes to start: one worker more than there are cores.
@@ -62,10 +62,13 @@ def main(args: list[str]) -> int:
 def run(program: str, *args: str) -> int:
     """Run a program of the virtual environment, which is made or brought up to date first."""
     set_up()
-    try:
-        return subprocess.call([BIN / program, *args], cwd=ROOT if program != "watcher" else None)
-    except KeyboardInterrupt:
-        return 130
+    return subprocess.call([BIN / program, *args], cwd=ROOT)
+
+
+def become(program: str, *args: str) -> int:
+    """Go on as a program of the virtual environment, so that signals reach it and its exit status is ours."""
+    set_up()
+    os.execv(BIN / program, [program, *args])  # noqa: S606
 
 
 def set_up() -> None:

@@ -655,6 +655,7 @@ MISTAKES = [
     (13, 13, "defaults.timezone", "Asia/Shanghai"),
     (14, 13, "defaults.to[1]", "did you mean `hub`?"),
     (16, 18, "watches.one.account", "did you mean `prod`?"),
+    (16, 32, "watches.one.tickets", "must hold at least one entry"),
     (17, 44, "watches.two.discover.status[0]", "`opn`"),
     (18, 3, "watches.three.account", "is missing"),
     (22, 10, "sinks.hub.url", "http"),

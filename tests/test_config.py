@@ -165,7 +165,7 @@ REFUSALS = [
     ),
     (
         MINIMAL + "watches: {w: {discover: {status: [opne]}}}",
-        "watcher.yaml:4:35 watches.w.discover.status[0]: `opne` is not possible here; choose from: assigned, con",
+        "watcher.yaml:4:35 watches.w.discover.status[0]: `opne` is not possible here; did you mean `open`?",
     ),
     (
         MINIMAL.replace("main: {}", "main: {quota: 5}"),
@@ -323,13 +323,13 @@ def sign(config: Config) -> str:
 
 
 def test_a_secret_comes_from_the_environment_a_file_a_credential_or_a_command(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("from a file\n")
-    environ = {"TOKEN": "from the environment", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    (tmp_path / "secret").write_text("whsec_ZmlsZQ==\n")
+    environ = {"TOKEN": "whsec_ZW52", "CREDENTIALS_DIRECTORY": str(tmp_path)}
     for reference, value in {
-        "{env: TOKEN}": "from the environment",
-        f"{{file: {tmp_path}/secret}}": "from a file",
-        "{credential: secret}": "from a file",
-        "{command: [echo, from, a, command]}": "from a command",
+        "{env: TOKEN}": "whsec_ZW52",
+        f"{{file: {tmp_path}/secret}}": "whsec_ZmlsZQ==",
+        "{credential: secret}": "whsec_ZmlsZQ==",
+        "{command: [echo, whsec_Y29tbWFuZA==]}": "whsec_Y29tbWFuZA==",
     }.items():
         config = read(tmp_path, SIGNED % reference, **environ)
         assert config.absent_secrets() == []
@@ -349,6 +349,30 @@ def test_an_absent_secret_is_said_with_its_place_but_the_file_is_good(tmp_path: 
     config = read(tmp_path, SIGNED % reference)
     (problem,) = config.absent_secrets()
     assert str(problem).removeprefix(f"{tmp_path}/").startswith(f"watcher.yaml:3:54 sinks.me.sign[0]: {why}")
+
+
+def test_a_secret_that_cannot_sign_is_said_before_anything_runs(tmp_path: Path) -> None:
+    config = read(tmp_path, SIGNED % "{env: TOKEN}", TOKEN="whsec_!!")
+    (problem,) = config.absent_secrets()
+    assert problem.message.startswith("the secret is not `whsec_` followed by base64")
+
+
+def test_a_list_of_tickets_that_is_emptied_does_not_become_a_watch_over_all(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, MINIMAL + "watches: {w: {tickets: []}}")
+    assert problem == "watcher.yaml:4:24 watches.w.tickets: must hold at least one entry"
+
+
+def test_a_password_in_an_address_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://u:canary@x'}"))
+    assert "a password never stands in this file" in problem
+    assert "canary" not in problem
+
+
+def test_a_file_to_include_that_is_not_there_is_said(tmp_path: Path) -> None:
+    assert problems(tmp_path, MINIMAL + "include: [mroe.yaml]") == [
+        "watcher.yaml:4:11 include[0]: there is no file mroe.yaml"
+    ]
+    assert read(tmp_path, MINIMAL + "include: [more-*.yaml]")
 
 
 def test_a_failing_command_tells_its_status_and_nothing_it_printed(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def kinds(notes: list[Note], known: Known = FRESH, first_run: FirstRun = FirstRu
 
 
 def knowing(*notes: Note) -> Known:
-    return Known(is_looked_at=True, notes={each.id: each.read for each in notes})
+    # An answer without notes is no look: something was there before.
+    return Known(is_looked_at=True, notes={"first": Read.READ} | {each.id: each.read for each in notes})
 
 
 def after(known: Known, notes: list[Note]) -> Known:
@@ -338,3 +339,18 @@ def test_the_time_of_the_look_decides_nothing_after_the_first(notes: list[Note],
     later = replace(shot, taken_at=shot.taken_at + timedelta(minutes=minutes))
     one, other = (detect(each, knowing(), rule()) for each in (shot, later))
     assert [each.id for each in one.events] == [each.id for each in other.events]
+
+
+def test_as_long_as_no_note_is_known_a_look_is_a_first_one() -> None:
+    empty = Known(is_looked_at=True)
+    history = [note(n, read=Read.READ) for n in range(40)]
+    assert told([*history, note(40), note(41, minutes=45)], empty) == told(
+        [*history, note(40), note(41, minutes=45)], FRESH
+    )
+    assert [each.kind for each in told([*history, note(41, minutes=45)], empty)] == [Kind.REPLY]
+
+
+def test_a_note_without_a_time_that_comes_after_an_empty_answer_is_told() -> None:
+    untimed = note(1, read=Read.READ, created_at=None)
+    assert [each.kind for each in told([untimed], Known(is_looked_at=True))] == [Kind.REPLY]
+    assert told([untimed], FRESH) == []

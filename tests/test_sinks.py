@@ -24,14 +24,15 @@ from standardwebhooks.webhooks import Webhook
 from tests.fakes import NOON, at, event, note, ticket
 from tests.servers import Receiver, open_raw, open_receiver
 from watcher import http
+from watcher.config.values import check_signing_secret
 from watcher.detect import digest
-from watcher.errors import SinkGone, SinkUnavailable, TransientError
+from watcher.errors import ConfigError, SinkGone, SinkUnavailable, TransientError
 from watcher.model import Content, Event
 from watcher.ports import Sink
 from watcher.sinks.console import ConsoleSink
 from watcher.sinks.dry import DrySink
 from watcher.sinks.file import FileSink
-from watcher.sinks.webhook import WebhookSink, check_secret, retry_after
+from watcher.sinks.webhook import WebhookSink, retry_after
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SECRETS = tuple("whsec_" + base64.b64encode(bytes([letter]) * 32).decode() for letter in (1, 2))
@@ -86,8 +87,7 @@ async def test_a_pipe_whose_reader_is_gone_is_unavailable() -> None:
     stream = os.fdopen(writer, "w", encoding="utf-8")
     with pytest.raises(SinkUnavailable, match="Broken pipe"):
         await console(stream).send(event(), now=NOON)
-    with pytest.raises(BrokenPipeError):
-        stream.close()
+    stream.close()
 
 
 async def test_a_pipe_that_nobody_reads_holds_up_nothing_else() -> None:
@@ -278,8 +278,8 @@ async def test_a_digest_holds_its_events_with_their_ids() -> None:
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64!", "", "whsec_YQ"])
 def test_a_secret_that_both_ends_could_read_differently_is_refused(secret: str) -> None:
-    with pytest.raises(ValueError, match="the secret is"):
-        check_secret(secret)
+    with pytest.raises(ConfigError, match="the secret is"):
+        check_signing_secret(secret)
 
 
 # --- webhook: what is answered ----------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import assert_never
 
@@ -16,12 +15,13 @@ from watcher import http
 from watcher.auth import Sources
 from watcher.config import schema
 from watcher.config.load import Config
-from watcher.config.values import SecretRef, check_url, reveal
+from watcher.config.values import SecretRef, check_signing_secret, check_url, reveal
 from watcher.daemon import Daemon
 from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
 from watcher.document import Problem, ProblemsFound, dotted
+from watcher.errors import ConfigError
 from watcher.model import Account, Ticket, TicketStatus
 from watcher.pacer import Pacer
 from watcher.poll import Poller
@@ -32,7 +32,7 @@ from watcher.schedule import Cadence, Pace
 from watcher.sinks.console import ConsoleSink
 from watcher.sinks.dry import DrySink
 from watcher.sinks.file import FileSink
-from watcher.sinks.webhook import WebhookSink, check_secret
+from watcher.sinks.webhook import WebhookSink
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
 from watcher.ticketapi.client import TicketApiClient, endpoint_for
@@ -43,7 +43,6 @@ from watcher.watched import Watched
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_POLL_TIMEOUT = timedelta(seconds=20)
 _SYSTEM_STATE = Path("/var/lib/watcher")
 
 
@@ -56,8 +55,12 @@ def state_path(config: Config) -> Path:
         return Path(environ["STATE_DIRECTORY"].split(":")[0]) / "watcher.db"
     if os.geteuid() == 0 or os.access(_SYSTEM_STATE, os.W_OK):
         return _SYSTEM_STATE / "watcher.db"
-    home = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return home / "watcher" / "watcher.db"
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "watcher" / "watcher.db"
+    try:
+        return Path.home() / ".local" / "state" / "watcher" / "watcher.db"
+    except RuntimeError as error:
+        raise ConfigError("there is no home directory to keep the state in; set `storage.path`") from error
 
 
 def _beside(config: Config, path: Path) -> Path:
@@ -125,7 +128,7 @@ class _Assembly:
     def _poller(self, name: str, account: schema.AccountModel, daemon: Daemon, routing: Routing) -> Poller:
         return Poller(
             account=name,
-            api=self._api(name, account, self.config.model.defaults.poll.timeout or _POLL_TIMEOUT),
+            api=self._api(name, account),
             store=self.store,
             clock=self.clock,
             pacer=Pacer(self.clock, _pace(account)),
@@ -134,7 +137,7 @@ class _Assembly:
             uids=tuple(account.uids),
         )
 
-    def _api(self, name: str, account: schema.AccountModel, timeout: timedelta) -> TicketApiClient:
+    def _api(self, name: str, account: schema.AccountModel) -> TicketApiClient:
         proxy = reveal(account.proxy, self.config.vault) or None
         sources = Sources(self.session, self.clock, self.config.vault)
         return TicketApiClient(
@@ -143,7 +146,7 @@ class _Assembly:
             endpoint=address_of(account),
             credentials=CachedCredentials(sources.build(name, account.auth, proxy), self.clock),
             clock=self.clock,
-            timeout=timeout,
+            timeout=self.config.model.defaults.poll.timeout,
             proxy=proxy,
         )
 
@@ -162,8 +165,10 @@ class _Assembly:
         cadence = self._cadence(watch.poll)
         account = Account(name=poller.account, uid=_only(model.uids), site=model.site)
         rows = {row.ticket: row for row in known}
+        since = await self.store.listed_since(poller.account, watch.tickets, now=self.clock.now())
         for number in watch.tickets:
-            poller.enlist(_listed(number, rows.get(number), account, rule, cadence))
+            own = replace(rule, since=max(rule.since, since[number]))
+            poller.enlist(_listed(number, rows.get(number), account, own, cadence))
         discover = watch.discover or (None if watch.tickets else schema.DiscoverModel())
         if discover is None:
             return None
@@ -214,7 +219,7 @@ class _Assembly:
                 )
             )
         for name, count in (await self.store.waiting()).items():
-            if name not in self.config.model.sinks:
+            if name not in self.config.model.sinks and not self.dry_run:
                 await self.store.bury(name, reason="the sink was removed from the configuration")
                 log.warning("deliveries given up", sink=name, count=count, error="the sink is no longer configured")
         return lanes
@@ -227,9 +232,7 @@ class _Assembly:
         defaults = self.config.model.defaults
         content = model.content or defaults.content
         if self.dry_run:
-            console = ConsoleSink(
-                name=name, stream=sys.stdout, content=content, zone=model.timezone or defaults.timezone
-            )
+            console = ConsoleSink(name=name, stream=sys.stdout, content=content, zone=defaults.timezone)
             return DrySink(name=name, console=console)
         match model:
             case schema.ConsoleModel():
@@ -263,10 +266,9 @@ class _Assembly:
     def _signing_secret(self, name: str, position: int, reference: SecretRef) -> str:
         secret = reveal(reference, self.config.vault)
         try:
-            check_secret(secret)
-        except ValueError as error:
+            return check_signing_secret(secret)
+        except ConfigError as error:
             raise self._problem(str(error), "sinks", name, "sign", position) from error
-        return secret
 
     def _problem(self, message: str, *key: str | int) -> ProblemsFound:
         return ProblemsFound([Problem(self.config.mark(*key), dotted(key), message)])
@@ -274,18 +276,12 @@ class _Assembly:
 
 def _listed(number: str, row: TicketRow | None, account: Account, rule: WatchRule, cadence: Cadence) -> Watched:
     """Return a ticket listed by hand, with what an earlier run knew of it."""
-    ticket = Ticket(id=number)
+    watched = Watched(account=account, ticket=Ticket(id=number), rule=rule, cadence=cadence, is_listed=True)
     if row:
-        ticket = Ticket(id=number, title=row.title, status=TicketStatus(row.status))
-        account = replace(account, uid=account.uid or row.uid)
-    return Watched(
-        account=account,
-        ticket=ticket,
-        rule=rule,
-        cadence=cadence,
-        is_listed=True,
-        is_error_stored=bool(row and row.error),
-    )
+        watched.ticket = Ticket(id=number, title=row.title, status=TicketStatus(row.status))
+        watched.account = replace(account, uid=account.uid or row.uid)
+        watched.saved(error=row.error)
+    return watched
 
 
 def _pace(account: schema.AccountModel) -> Pace:

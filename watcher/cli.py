@@ -18,8 +18,8 @@ from watcher.errors import ConfigError, WatcherError
 if TYPE_CHECKING:
     from watcher.config.load import Config
 
-#: Exit statuses that scripts rely on; 78 is EX_CONFIG of sysexits.h.
-FAILED, WRONG_USAGE, BAD_CONFIG = 1, 2, 78
+#: Exit statuses that scripts rely on, beside click's 2 for wrong usage; 78 is EX_CONFIG of sysexits.h.
+FAILED, BAD_CONFIG = 1, 78
 
 Result = TypeVar("Result")
 
@@ -206,11 +206,7 @@ def history(path: Path | None, *, sink: str | None, state: str | None, limit: in
     from watcher import show as shown  # noqa: PLC0415
 
     config = _load(path)
-    rows = [
-        row
-        for row in _run(shown.history, config, limit)
-        if sink in {None, row["sink"]} and state in {None, row["state"]}
-    ]
+    rows = _run(shown.history, config, limit, sink, state)
     if as_json:
         click.echo(_dump(rows))
     else:

@@ -1,7 +1,7 @@
 """The loops of the daemon: side by side for good, or one after the other for one round."""
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from watcher.discover import Discovery
 from watcher.dispatch import Lane, gather
 from watcher.envelope import rfc3339
 from watcher.errors import StoreUnavailable
+from watcher.log import Edges
 from watcher.poll import Poller
 from watcher.ports import Clock
 from watcher.store import Store
@@ -36,6 +37,7 @@ class Daemon:
     history: timedelta
     stop_within: timedelta = STOP_WITHIN
     _has_held: bool = True
+    _edges: Edges = field(default_factory=lambda: Edges(log))
 
     def on_recorded(self, *, is_any_held: bool) -> None:
         """Wake whoever has something to do after events were recorded."""
@@ -70,8 +72,9 @@ class Daemon:
             if self._has_held:
                 try:
                     await self._gather()
+                    self._edges.worked("store", "store available again")
                 except StoreUnavailable as error:
-                    log.warning("store unavailable", error=str(error))
+                    self._edges.failed("store", "store unavailable", error=error, next="digests wait")
             await anyio.sleep(_GATHER_EVERY_S)
 
     async def _gather(self, *, all_of_them: bool = False) -> None:

@@ -31,7 +31,8 @@ def detect(snapshot: Snapshot, known: Known, rule: WatchRule) -> Findings:
 
     A note is new if its DialogId is not known. Membership decides, never a "newest seen" mark: notes that share
     a millisecond, come late or out of order cannot slip past, and an answer that lacks known notes changes
-    nothing. What the customer wrote is remembered without an event; a role that is not published is announced.
+    nothing. As long as no note is known, a look is a first one: an empty answer was none. What the customer wrote
+    is remembered without an event; a role that is not published is announced.
     """
     new = tuple(note for note in snapshot.notes if note.id not in known.notes)
     changed = tuple(note for note in snapshot.notes if known.notes.get(note.id, note.read) is not note.read)
@@ -39,15 +40,16 @@ def detect(snapshot: Snapshot, known: Known, rule: WatchRule) -> Findings:
     for note in new:
         if note.author.role is Role.CUSTOMER:
             continue
-        kind = Kind.REPLY if known.is_looked_at else _kind_at_first_look(note, snapshot.notes, rule)
+        kind = Kind.REPLY if known.notes else _kind_at_first_look(note, snapshot.notes, known, rule)
         if kind:
             events.append(_event(kind, note, snapshot, rule))
     return Findings(new_notes=new, changed_notes=changed, events=tuple(events), is_first_look=not known.is_looked_at)
 
 
-def _kind_at_first_look(note: Note, conversation: Iterable[Note], rule: WatchRule) -> Kind | None:
+def _kind_at_first_look(note: Note, conversation: Iterable[Note], known: Known, rule: WatchRule) -> Kind | None:
     """Return what a note that stood there at the first look is: a reply, unread, or history (None)."""
-    if rule.first_run is FirstRun.EVERYTHING or (note.created_at and note.created_at >= rule.since):
+    is_late = note.created_at >= rule.since if note.created_at else known.is_looked_at
+    if is_late or rule.first_run is FirstRun.EVERYTHING:
         return Kind.REPLY
     if rule.first_run is FirstRun.UNREAD and _is_open(note, conversation):
         return Kind.UNREAD

@@ -8,7 +8,7 @@ import structlog
 
 from watcher import schedule
 from watcher.detect import WatchRule
-from watcher.errors import ApiThrottled, CredentialsRejected, TransientError, WatcherError
+from watcher.errors import ApiThrottled, CredentialsRejected, PermanentError, TransientError
 from watcher.log import Edges
 from watcher.model import Account, Ticket, TicketPage, TicketStatus
 from watcher.poll import Poller
@@ -23,8 +23,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _REFUSED_FAILURES = 8
 _THROTTLED_TRIES = 5
 _MOST_PAGES = 10_000
-#: A ticket that was closed may get a last note: it is watched on for so long after its last one.
-CLOSED_WATCHED_FOR = timedelta(days=7)
 
 
 @dataclass(kw_only=True)
@@ -60,16 +58,17 @@ class Discovery:
     async def look(self) -> None:
         """Read the list of each uid once; a list that fails changes nothing and hides none of the others."""
         found, new = 0, 0
-        failures: list[WatcherError] = []
+        failures: list[TransientError | PermanentError] = []
         for uid in self.uids:
             try:
                 tickets = await self._list(uid)
-            except WatcherError as error:
+            except (TransientError, PermanentError) as error:
                 failures.append(error)
                 if isinstance(error, CredentialsRejected):
                     break
             else:
                 found += len(tickets)
+                self._strike_out(uid, {ticket.id for ticket in tickets})
                 new += sum(self._enlist(uid, ticket) for ticket in tickets)
         self.was_tried = True
         if new:
@@ -78,6 +77,12 @@ class Discovery:
             self._failed(failures)
         else:
             self._worked(found)
+
+    def _strike_out(self, uid: str, shown: set[str]) -> None:
+        """Note which tickets the list no longer shows: they are watched on, and asked for their status one by one."""
+        for watched in self.poller.watched.values():
+            if watched.rule.name == self.rule.name and watched.account.uid == uid:
+                watched.is_in_list = watched.ticket.id in shown
 
     async def _list(self, uid: str) -> list[Ticket]:
         """Return every ticket of the list, each once; one page that fails is the whole list failing.
@@ -115,25 +120,25 @@ class Discovery:
         # A status that is not published may mean anything: it is watched like an open one.
         is_wanted = ticket.status in self.statuses or ticket.status is TicketStatus.UNKNOWN
         if is_known or is_wanted:
-            self.poller.enlist(self._watched(uid, ticket))
+            watched = self._watched(uid, ticket)
+            watched.is_in_list = True
+            self.poller.enlist(watched)
         return is_wanted and not is_known
 
     def resume(self, row: TicketRow, *, now: datetime) -> None:
         """Go on with a ticket of an earlier run, which the list may no longer show as open."""
-        if row.status == TicketStatus.CONFIRMED.value:
-            last = row.last_note_at
-            if last is None or now - last > CLOSED_WATCHED_FOR:
-                return
         ticket = Ticket(id=row.ticket, title=row.title, status=TicketStatus(row.status))
+        if schedule.is_over(row.last_note_at, now=now, is_open=ticket.status.is_open):
+            return
         watched = self._watched(row.uid, ticket)
-        watched.is_error_stored = bool(row.error)
+        watched.saved(error=row.error)
         self.poller.enlist(watched)
 
     def _watched(self, uid: str, ticket: Ticket) -> Watched:
         account = replace(self.account, uid=uid)
         return Watched(account=account, ticket=ticket, rule=self.rule, cadence=self.cadence)
 
-    def _failed(self, failures: Sequence[WatcherError]) -> None:
+    def _failed(self, failures: Sequence[TransientError | PermanentError]) -> None:
         self._failures += 1
         self.error = "; ".join(dict.fromkeys(map(str, failures)))
         if not any(isinstance(failure, TransientError) for failure in failures):

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import anyio
 import structlog
@@ -20,8 +19,6 @@ from watcher.route import digests
 from watcher.store import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-Result = TypeVar("Result")
 
 _LONGEST_NAP_S = 5.0
 _SHORTEST_NAP_S = 0.01
@@ -58,6 +55,7 @@ class Lane:
     last_error: str = ""
     _failures_in_a_row: int = 0
     _has_recovered: bool = False
+    _is_being_disabled: bool = False
     _rest_until: float = float("-inf")
     _busy: set[str] = field(default_factory=set)
     _is_stopping: bool = False
@@ -97,17 +95,28 @@ class Lane:
 
     async def _start_due(self, attempts: TaskGroup) -> int:
         """Start as many attempts as may be under way; return how many."""
+        if self._is_being_disabled:
+            return 0
         if self.disabled and not await self._is_switched_on_again():
             await self._bury()
             return 0
         if self._room <= 0 or self.clock.elapsed() < self._rest_until:
             return 0
         await self._hasten_the_rest()
-        found = await self.store.due(self.name, now=self.clock.now(), most=self._room, busy=self._busy)
-        for delivery in found:
+        started = 0
+        for delivery in await self._next_due():
             self._busy.add(delivery.event.lane)
             attempts.start_soon(self._attempt, delivery)
-        return len(found)
+            started += 1
+        return started
+
+    async def _next_due(self) -> list[Delivery]:
+        """Return what is to be attempted now: while the sink fails, rather what waits than what is new."""
+        if self._failures_in_a_row:
+            waiting = await self.store.due(self.name, now=self.clock.now(), most=1, busy=self._busy, only_tried=True)
+            if waiting:
+                return waiting
+        return await self.store.due(self.name, now=self.clock.now(), most=self._room, busy=self._busy)
 
     @property
     def _room(self) -> int:
@@ -149,15 +158,15 @@ class Lane:
 
     # --- one attempt --------------------------------------------------------------------------------------
 
-    async def _attempt(self, delivery: Delivery) -> Verdict:
+    async def _attempt(self, delivery: Delivery) -> None:
         """Hand one event to the sink and write down what came of it."""
+        failures_before = self._failures_in_a_row
         try:
             error = await self._send(delivery)
             now = self.clock.now()
             verdict = retry.judge(delivery, error, now=now, policy=self.policy)
             await self._write_down(lambda: self.store.settle(delivery, verdict))
-            await self._draw_conclusions(delivery, verdict, error)
-            return verdict
+            await self._draw_conclusions(delivery, verdict, error, failures_before)
         finally:
             self._busy.discard(delivery.event.lane)
             self._bell.ring()
@@ -179,8 +188,8 @@ class Lane:
             return SinkUnavailable(f"unexpected {type(error).__name__}")
         return None
 
-    async def _write_down(self, write: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what ``write`` does; while the store takes nothing, nothing further is sent in this place.
+    async def _write_down(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Do a write; while the store takes nothing, nothing further is sent in this place.
 
         A write that was begun is ended even while we are being stopped: the receiver has the event or has
         refused it.
@@ -189,7 +198,7 @@ class Lane:
         while True:
             try:
                 with anyio.CancelScope(shield=True):
-                    result = await write()
+                    await write()
             except StoreUnavailable as error:
                 if self.clock.elapsed() >= give_up_at:
                     raise
@@ -203,10 +212,14 @@ class Lane:
                 await self.clock.sleep(_STORE_PAUSE)
             else:
                 self._edges.worked("outcome", "store available again", sink=self.name)
-                return result
+                return
 
     async def _draw_conclusions(
-        self, delivery: Delivery, verdict: Verdict, error: TransientError | PermanentError | None
+        self,
+        delivery: Delivery,
+        verdict: Verdict,
+        error: TransientError | PermanentError | None,
+        failures_before: int,
     ) -> None:
         facts = {"sink": self.name, "ticket": delivery.event.ticket.id, "event_id": delivery.event.id}
         match verdict:
@@ -214,6 +227,7 @@ class Lane:
                 log.info("delivered", **facts, attempt=delivery.attempts + 1)
                 if self._failures_in_a_row:
                     self._failures_in_a_row = 0
+                    self._rest_until = float("-inf")
                     self._has_recovered = True
                     self._edges.worked("sink", "sink works again", sink=self.name)
                 return
@@ -235,18 +249,22 @@ class Lane:
         self.failures += 1
         self.last_error = verdict.error
         if isinstance(error, TransientError):
-            self._failures_in_a_row += 1
-            rest = retry.rest(self._failures_in_a_row, error)
-            self._rest_until = self.clock.elapsed() + rest.total_seconds()
+            # Attempts that were under way side by side failed once, not one after the other.
+            self._failures_in_a_row = max(self._failures_in_a_row, failures_before + 1)
+            wait = verdict.due_at - self.clock.now() if isinstance(verdict, Retry) else None
+            rest = retry.rest(self._failures_in_a_row, error, wait=wait)
+            self._rest_until = max(self._rest_until, self.clock.elapsed() + rest.total_seconds())
         if isinstance(error, SinkGone):
             await self._disable(str(error))
 
     # --- a sink that is switched off ----------------------------------------------------------------------
 
     async def _disable(self, reason: str) -> None:
-        self.disabled = f"the sink is switched off: {reason}"
+        self._is_being_disabled = True
         now = self.clock.now()
         await self._write_down(lambda: self.store.disable(self.name, target=self.sink.target, reason=reason, now=now))
+        self.disabled = f"the sink is switched off: {reason}"
+        self._is_being_disabled = False
         log.error(
             "sink switched off",
             sink=self.name,
@@ -263,7 +281,7 @@ class Lane:
         return True
 
     async def _bury(self) -> None:
-        buried = await self.store.bury(self.name, reason=self.disabled)
+        buried = await self.store.bury(self.name, reason=self.disabled, only_if_disabled=True)
         if buried:
             self.failures += buried
             self.last_error = self.disabled

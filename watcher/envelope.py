@@ -8,6 +8,8 @@ import json
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import IntEnum
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +18,10 @@ from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read,
 #: Receivers may refuse more than this (Standard Webhooks asks for less than 20 kB): content is cut to fit.
 LIMIT_BYTES = 20_000
 EXCERPT_CHARS = 500
-_BRIEF_TITLE_CHARS = 40
+_LEAN_TITLE_CHARS = 60
+_FEW_ATTACHMENTS = 10
+# Below this, a text is hardly worth its place.
+_UNDERSTANDABLE_CHARS = 80
 _HOST = "workorder.aliyuncs.com"
 # JavaScript reads every number of so many digits exactly.
 _SAFE_DIGITS = 15
@@ -35,6 +40,19 @@ def type_of(kind: Kind) -> str:
     return _TYPES[kind]
 
 
+class Detail(IntEnum):
+    """How much is told beside the texts, from everything to what names a note."""
+
+    ALL = 4
+    #: Attachments by their names; their addresses are long, and expire.
+    NO_ADDRESSES = 3
+    #: As many attachments as people read.
+    FEW_ATTACHMENTS = 2
+    #: In a digest, each event with what a person would ask first.
+    LEAN = 1
+    BRIEF = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """How much of an event is told."""
@@ -42,36 +60,46 @@ class Cut:
     content: Content
     #: Of each text, in characters; None is all of it.
     longest: int | None = None
-    #: Only what names the note: for a body that would be too long even without any text.
-    is_brief: bool = False
+    detail: Detail = Detail.ALL
 
 
 def seal(event: Event, *, content: Content, limit: int | None = LIMIT_BYTES, replay: bool = False) -> bytes:
     """Return the JSON body of ``event``, at most ``limit`` bytes long if shortening can achieve that.
 
-    Texts are shortened first, then everything that does not name the notes. The bytes are what is to be signed
-    and sent.
+    Texts are shortened first; but before they become shorter than what can be understood, details go. The bytes are
+    what is to be signed and sent.
     """
-
-    def body(cut: Cut) -> bytes:
-        value = envelope(event, cut=cut, replay=replay)
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
     whole = Cut(content=content, longest={Content.EXCERPT: EXCERPT_CHARS, Content.NONE: 0}.get(content))
-    if limit is None or len(body(whole)) <= limit:
-        return body(whole)
+    body = _body(event, whole, replay=replay)
+    if limit is None or len(body) <= limit:
+        return body
     texts = (len(each.note.content) for each in event.events or (event,) if each.note)
     # No character is shorter than a byte.
-    longest = min(limit, max(texts, default=0) if whole.longest is None else whole.longest)
-    # The longest texts that fit: bodies grow with them.
-    fitting = bisect_right(range(longest + 1), limit, key=lambda chars: len(body(replace(whole, longest=chars)))) - 1
-    return body(replace(whole, longest=fitting) if fitting >= 0 else Cut(content=Content.NONE, is_brief=True))
+    wanted = min(limit, max(texts, default=0), limit if whole.longest is None else whole.longest)
+    best, most = _body(event, Cut(content=Content.NONE, detail=Detail.BRIEF), replay=replay), -1
+    for detail in (Detail.ALL, Detail.NO_ADDRESSES, Detail.FEW_ATTACHMENTS, Detail.LEAN):
+        cut = replace(whole, detail=detail)
+        fitting = bisect_right(range(wanted + 1), limit, key=partial(_size, event, cut, replay)) - 1
+        if fitting > most:
+            best, most = _body(event, replace(cut, longest=fitting), replay=replay), fitting
+        if fitting >= min(wanted, _UNDERSTANDABLE_CHARS):
+            break
+    return best
+
+
+def _size(event: Event, cut: Cut, replay: bool, longest: int) -> int:  # noqa: FBT001
+    return len(_body(event, replace(cut, longest=longest), replay=replay))
+
+
+def _body(event: Event, cut: Cut, *, replay: bool) -> bytes:
+    value = envelope(event, cut=cut, replay=replay)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def envelope(event: Event, *, cut: Cut, replay: bool = False) -> dict[str, Any]:
     """Return ``event`` as a CloudEvent, cut as told."""
-    if cut.is_brief and not event.events:
-        return _brief(event)
+    if cut.detail <= Detail.LEAN and not event.events:
+        return _lean(event, cut, replay=replay)
     severity_text, severity_number = _severity(event)
     occurred_at = rfc3339(event.occurred_at)
     return _present(
@@ -96,8 +124,12 @@ def envelope(event: Event, *, cut: Cut, replay: bool = False) -> dict[str, Any]:
     )
 
 
-def _brief(event: Event) -> dict[str, Any]:
-    """Return an event that says which note there is; the rest can be asked for."""
+def _lean(event: Event, cut: Cut, *, replay: bool) -> dict[str, Any]:
+    """Return an event that says which note there is, who wrote it and, if there is room, what; no more."""
+    note: dict[str, Any] = {"id": event.note.id, "truncated": True} if event.note else {}
+    if event.note and cut.detail is Detail.LEAN:
+        told = _note(event.note, cut)
+        note |= {name: told[name] for name in ("author", "read", "content", "content_chars") if name in told}
     return {
         "specversion": "1.0",
         "id": event.id,
@@ -108,9 +140,10 @@ def _brief(event: Event) -> dict[str, Any]:
         "timestamp": rfc3339(event.occurred_at),
         "datacontenttype": "application/json",
         "data": {
-            "reason": _REASONS[event.kind],
-            "ticket": {"id": event.ticket.id, "title": excerpt(event.ticket.title, _BRIEF_TITLE_CHARS)},
-            "note": {"id": event.note.id, "truncated": True} if event.note else {},
+            "reason": "replay" if replay else _REASONS[event.kind],
+            "account": _account(event.account),
+            "ticket": {"id": event.ticket.id, "title": excerpt(event.ticket.title, _LEAN_TITLE_CHARS)},
+            "note": note,
         },
     }
 
@@ -179,13 +212,14 @@ def _note(note: Note, cut: Cut) -> dict[str, Any]:
             "content_format": "text",
             "truncated": cut.content is Content.EXCERPT or text != note.content,
         }
-    described["attachments"] = [_attachment(attachment, cut.content) for attachment in note.attachments]
-    return described
+    shown = note.attachments if cut.detail > Detail.FEW_ATTACHMENTS else note.attachments[:_FEW_ATTACHMENTS]
+    described["attachments"] = [_attachment(attachment, cut) for attachment in shown]
+    return described | ({"attachments_total": len(note.attachments)} if len(shown) < len(note.attachments) else {})
 
 
-def _attachment(attachment: Attachment, content: Content) -> dict[str, Any]:
+def _attachment(attachment: Attachment, cut: Cut) -> dict[str, Any]:
     # The address is a key to the file: it stays here when the content does.
-    if content is Content.NONE:
+    if cut.content is Content.NONE or cut.detail < Detail.ALL:
         return {"name": attachment.name}
     expires_at = attachment.expires_at and rfc3339(attachment.expires_at)
     described = {"name": attachment.name, "url": attachment.url, "url_is_temporary": True}

@@ -1,6 +1,6 @@
 """Stage one: due tickets -> snapshot -> detect -> one transaction. One poller for each account."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -9,12 +9,10 @@ import structlog
 
 from watcher import schedule
 from watcher.bell import Bell
+from watcher.details import Details
 from watcher.detect import detect
 from watcher.errors import (
-    ApiDenied,
-    ApiRefused,
     ApiThrottled,
-    ApiUnavailable,
     CredentialsRejected,
     PermanentError,
     StoreUnavailable,
@@ -22,7 +20,7 @@ from watcher.errors import (
     WatcherError,
 )
 from watcher.log import Edges
-from watcher.model import DeliveryState, Event, Findings, Reading, Snapshot, Ticket
+from watcher.model import DeliveryState, Event, Findings, Reading, Snapshot
 from watcher.pacer import Pacer
 from watcher.ports import Answer, Clock, TicketApi
 from watcher.route import Routing, route
@@ -34,10 +32,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _MOST_IN_FLIGHT = 64
 _LONGEST_NAP_S = 5.0
 # While the key itself is refused, one ticket asks now and then whether it is accepted again.
-_REJECTED_PAUSE = timedelta(minutes=5)
+_REJECTED_PAUSE = timedelta(minutes=1)
 _THROTTLED_TRIES = 5
 _THROTTLE_IS_OVER_AFTER_S = 60.0
-_DETAILS_TIMEOUT_S = 5.0
 # A ticket that no list shows is asked for its title and status at every so many looks.
 _DETAILS_EVERY = 10
 
@@ -60,12 +57,18 @@ class Poller:
     pacer: Pacer
     routing: Routing
     on_recorded: OnRecorded
-    #: Listed tickets of a reseller are asked for under each of these, until one is right.
+    #: A reseller's customers; see ``Details``.
     uids: tuple[str, ...] = ()
+    details: Details = field(init=False)
     watched: dict[str, Watched] = field(default_factory=dict)
     _agenda: schedule.Agenda = field(default_factory=schedule.Agenda)
     _bell: Bell = field(default_factory=Bell)
     _edges: Edges = field(default_factory=lambda: Edges(log))
+    #: While the account's credentials are refused, one ticket at a time asks whether they still are.
+    _is_rejected: bool = False
+
+    def __post_init__(self) -> None:
+        self.details = Details(account=self.account, api=self.api, pacer=self.pacer, uids=self.uids)
 
     # --- the list -----------------------------------------------------------------------------------------
 
@@ -80,6 +83,7 @@ class Poller:
         old.learn(new.ticket)
         if not old.account.uid:
             old.account = new.account
+        old.is_in_list |= new.is_in_list
         if new.is_listed and not old.is_listed:
             old.rule, old.cadence, old.is_listed = new.rule, new.cadence, True
 
@@ -103,12 +107,15 @@ class Poller:
                     continue
                 await limiter.acquire_on_behalf_of(ticket)
                 await self.pacer.turn()
-                looks.start_soon(self._look_and_release, ticket, limiter)
+                if self._is_rejected:
+                    await self._look_and_release(ticket, limiter)
+                else:
+                    looks.start_soon(self._look_and_release, ticket, limiter)
 
     async def _look_and_release(self, ticket: str, limiter: anyio.CapacityLimiter) -> None:
         try:
             await self.look(ticket)
-            if self._edges.is_failing("credentials"):
+            if self._is_rejected:
                 self.pacer.pause(_REJECTED_PAUSE)
         finally:
             limiter.release_on_behalf_of(ticket)
@@ -136,10 +143,10 @@ class Poller:
             for ticket in tickets:
                 await limiter.acquire_on_behalf_of(ticket)
                 await self.pacer.turn()
-                if self._edges.is_failing("credentials"):
+                if self._is_rejected:
                     break
                 looks.start_soon(look, ticket)
-        if self._edges.is_failing("credentials"):
+        if self._is_rejected:
             for watched in map(self.watched.__getitem__, tickets):
                 watched.failure = watched.failure or "not asked, because the account's credentials are refused"
             return []
@@ -171,10 +178,20 @@ class Poller:
             delay = self._until_next(watched)
         watched.last_poll_at = self.clock.now()
         if not is_throttled:
-            await self._save_change_of_fortune(watched)
-        # Last of all: from here on the loop may begin the next look.
-        self._agenda.put(ticket, self.clock.elapsed() + delay)
+            await self._save_changes(watched)
+        if self._is_over(watched):
+            del self.watched[ticket]
+            log.debug("no longer watched", account=self.account, ticket=ticket, because="it was closed a while ago")
+        else:
+            # Last of all: from here on the loop may begin the next look.
+            self._agenda.put(ticket, self.clock.elapsed() + delay)
         return is_throttled
+
+    def _is_over(self, watched: Watched) -> bool:
+        """Tell whether a discovered ticket need not be watched on; reopened, the list shows it again."""
+        if watched.is_listed or watched.failures or not watched.looks:
+            return False
+        return schedule.is_over(watched.last_note_at, now=self.clock.now(), is_open=watched.ticket.status.is_open)
 
     def _until_next(self, watched: Watched) -> float:
         age = self.clock.now() - watched.last_note_at if watched.last_note_at else None
@@ -190,19 +207,22 @@ class Poller:
 
     async def _look(self, watched: Watched) -> None:
         is_described = False
-        if watched.is_listed and (watched.looks % _DETAILS_EVERY == 0 or self._owner_is_unknown(watched)):
-            is_described = await self._describe(watched)
-        if self._owner_is_unknown(watched):
-            raise ApiUnavailable("none of the account's uids is known to own this ticket")
+        if self.details.owner_is_unknown(watched):
+            await self.details.find_owner(watched)
+            is_described = True
+        elif not watched.is_in_list and watched.looks >= watched.details_due:
+            is_described = await self.details.refresh(watched)
+        if is_described:
+            watched.details_due = watched.looks + _DETAILS_EVERY
         answer = await self.api.list_ticket_notes(watched.ticket.id, uid=watched.account.uid)
         self.pacer.succeeded()
-        if answer.fingerprint == watched.fingerprint:
+        fingerprint = answer.fingerprint
+        if fingerprint == watched.fingerprint:
             log.debug("polled", account=self.account, ticket=watched.ticket.id, found="nothing new")
             return
         await self._take_in(watched, answer, is_described=is_described)
-
-    def _owner_is_unknown(self, watched: Watched) -> bool:
-        return bool(self.uids) and not watched.account.uid
+        # Only now: what was not recorded must be found again.
+        watched.fingerprint = fingerprint
 
     async def _take_in(self, watched: Watched, answer: Answer, *, is_described: bool) -> None:
         """Decide what an answer that differs from the last one means, and write that down."""
@@ -210,14 +230,12 @@ class Poller:
         known = await self.store.known(self.account, watched.ticket.id)
         findings = detect(self._snapshot(watched, reading), known, watched.rule)
         # A status moves when an agent answers, and no list carries the severity.
-        if findings.events and not is_described and await self._describe(watched):
+        if findings.events and not is_described and await self.details.refresh(watched):
             findings = detect(self._snapshot(watched, reading), known, watched.rule)
         if not findings.is_nothing:
             await self._record(watched, reading, findings)
         self._report_problems(watched, reading)
         watched.last_note_at = max((n.created_at for n in reading.notes if n.created_at), default=None)
-        # Only now: what was not recorded must be found again.
-        watched.fingerprint = answer.fingerprint
         log.debug(
             "polled",
             account=self.account,
@@ -236,49 +254,11 @@ class Poller:
             delivery for event in findings.events for delivery in route(event, self.routing, now=snapshot.taken_at)
         ]
         await self.store.record(snapshot, findings, deliveries, watch=watched.rule.name)
+        watched.saved(error=None)
         for event in findings.events:
             _announce(event)
         if deliveries:
             self.on_recorded(is_any_held=any(delivery.state is DeliveryState.HELD for delivery in deliveries))
-
-    async def _describe(self, watched: Watched) -> bool:
-        """Bring title, status and severity up to date; without them the event goes out all the same."""
-        key = f"details {watched.ticket.id}"
-        try:
-            with anyio.fail_after(_DETAILS_TIMEOUT_S):
-                await self.pacer.turn(is_urgent=True)
-                ticket = await self._get_ticket(watched)
-        except ApiThrottled as error:
-            self.pacer.throttled(error.retry_after)
-            return False
-        except (TimeoutError, TransientError, PermanentError) as error:
-            self._edges.failed(
-                key,
-                "details unknown",
-                error=error if isinstance(error, WatcherError) else f"no answer within {_DETAILS_TIMEOUT_S:g} s",
-                account=self.account,
-                ticket=watched.ticket.id,
-                next="notes are watched all the same",
-            )
-            return False
-        self._edges.worked(key, "details known", ticket=watched.ticket.id)
-        watched.learn(ticket)
-        return True
-
-    async def _get_ticket(self, watched: Watched) -> Ticket:
-        """Call GetTicket; for a listed ticket of a reseller this also finds out whose it is."""
-        if not self._owner_is_unknown(watched):
-            return await self.api.get_ticket(watched.ticket.id, uid=watched.account.uid)
-        refusals = []
-        for uid in self.uids:
-            try:
-                ticket = await self.api.get_ticket(watched.ticket.id, uid=uid)
-            except (ApiDenied, ApiRefused) as error:
-                refusals.append(error)
-            else:
-                watched.account = replace(watched.account, uid=uid)
-                return ticket
-        raise refusals[-1]
 
     # --- how it went --------------------------------------------------------------------------------------
 
@@ -310,9 +290,11 @@ class Poller:
             )
         if self.clock.elapsed() > self.pacer.pace.paused_until + _THROTTLE_IS_OVER_AFTER_S:
             self._edges.worked("throttled", "account no longer throttled", account=self.account)
-        self._edges.worked("credentials", "credentials accepted", account=self.account)
+        self._accepted()
 
     def _failed(self, watched: Watched, error: WatcherError, delay: float) -> None:
+        if isinstance(error, PermanentError):
+            self._accepted()
         watched.failures += 1
         watched.failure = str(error)
         self._edges.failed(
@@ -324,7 +306,13 @@ class Poller:
             next=f"asked again in {delay:.0f} s, later if it goes on; nothing is lost meanwhile",
         )
 
+    def _accepted(self) -> None:
+        """Note an answer that only accepted credentials get, be it a refusal."""
+        self._is_rejected = False
+        self._edges.worked("credentials", "credentials accepted", account=self.account)
+
     def _rejected(self, watched: Watched, error: CredentialsRejected) -> None:
+        self._is_rejected = True
         watched.failures += 1
         watched.failure = str(error)
         self._edges.failed(
@@ -332,19 +320,19 @@ class Poller:
             "credentials refused",
             error=error,
             account=self.account,
-            next=f"tried again every {_REJECTED_PAUSE.total_seconds() / 60:g} minutes",
+            next=f"tried again every {_REJECTED_PAUSE.total_seconds():g} s",
         )
 
-    async def _save_change_of_fortune(self, watched: Watched) -> None:
-        """Write down that a ticket began to fail, or works again; a poll like the one before writes nothing."""
-        if bool(watched.error) == watched.is_error_stored:
+    async def _save_changes(self, watched: Watched) -> None:
+        """Write down another title or status, the first failure and the recovery; other polls write nothing."""
+        if not watched.is_worth_saving:
             return
         try:
             await self.store.describe([self._snapshot(watched, Reading(()))], watch=watched.rule.name)
             await self.store.polled([self._outcome(watched)])
         except StoreUnavailable:
             return
-        watched.is_error_stored = bool(watched.error)
+        watched.saved()
 
     async def save(self) -> None:
         """Write down when each ticket was last polled; done at the end, because a poll alone writes nothing."""

@@ -59,14 +59,17 @@ def judge(
     return Retry(now + wait, str(error))
 
 
-def rest(failures: int, error: TransientError) -> timedelta:
+def rest(failures: int, error: TransientError, *, wait: timedelta | None = None) -> timedelta:
     """Return how long a whole sink rests after its n-th failure in a row, before the next event tries it.
 
-    Short, because the first success ends the trouble for all that wait; a time that the receiver named is kept.
+    Short, because the first success ends the trouble for all that wait, and never longer than the delivery itself
+    is to ``wait``; a time that the receiver named is kept.
     """
     if failures <= 0:
         return timedelta()
     own = timedelta(seconds=min(2 ** min(failures - 1, 6), 60))
+    if wait is not None:
+        own = min(own, wait)
     return max(own, min(error.retry_after or timedelta(), LONGEST_RETRY_AFTER))
 
 

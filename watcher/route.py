@@ -10,7 +10,7 @@ from watcher.model import Delivery, DeliveryState, Event, Kind
 #: How long the unread notes of a first look wait for one another at the most.
 FIRST_LOOK_PATIENCE = timedelta(seconds=60)
 #: So many events make one digest at the most: a receiver must be able to take it.
-LARGEST_DIGEST = 32
+LARGEST_DIGEST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ Times are seconds of ``Clock.elapsed``.
 import heapq
 import itertools
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 #: A ticket whose last note is older than this is asked at ``idle_interval``, where one is configured.
 IDLE_AFTER = timedelta(days=1)
-#: A closed ticket may still get a last note, or be reopened: it is asked at this many intervals.
+#: A closed ticket may still get a last note: it is asked at this many intervals, for so long after its last one.
 _CLOSED_FACTOR = 10
+CLOSED_WATCHED_FOR = timedelta(days=7)
 
 # --- how fast: one pace per account -----------------------------------------------------------------------
 
@@ -128,6 +129,11 @@ def after_refusal(cadence: Cadence) -> float:
 def _fraction(key: str, n: int) -> float:
     # Not a checksum: those of ids that differ in one digit lie close together.
     return int.from_bytes(blake2b(f"{key}/{n}".encode(), digest_size=4).digest()) / 2**32
+
+
+def is_over(last_note_at: datetime | None, *, now: datetime, is_open: bool) -> bool:
+    """Tell whether a ticket was closed so long ago that no last note is expected any more."""
+    return not is_open and (last_note_at is None or now - last_note_at > CLOSED_WATCHED_FOR)
 
 
 class Agenda:

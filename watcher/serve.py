@@ -22,7 +22,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _REPLAY_WAIT_S = 30.0
 _REPLAY_LOOK_S = 0.2
-_INTERRUPTED = 130
+_MOST_SINKS = 1000
 
 
 async def forever(config: Config, dry_run: bool = False) -> None:  # noqa: FBT001, FBT002
@@ -108,13 +108,13 @@ async def _mark(store: Store, event: str, sinks: Sequence[str]) -> list[str]:
 
 
 async def _is_any_untried(store: Store, event: str, sinks: Sequence[str]) -> bool:
-    rows = await store.deliveries_of(event)
+    rows = await store.history(most=_MOST_SINKS, event=event)
     return any(row.state is DeliveryState.DUE and not row.attempts for row in rows if row.sink in sinks)
 
 
 async def _outcomes(store: Store, event: str, sinks: Sequence[str]) -> list[Replayed]:
     outcomes = []
-    for row in await store.deliveries_of(event):
+    for row in await store.history(most=_MOST_SINKS, event=event):
         if row.sink not in sinks:
             continue
         delivered = row.state is DeliveryState.DELIVERED

@@ -12,7 +12,7 @@ from watcher import render
 from watcher.assemble import state_path
 from watcher.config.load import Config
 from watcher.envelope import rfc3339, type_of
-from watcher.model import Kind
+from watcher.model import DeliveryState, Kind
 from watcher.store import open_store
 from watcher.web.control import ask
 
@@ -45,13 +45,14 @@ async def tickets(config: Config) -> list[Row]:
         ]
 
 
-async def history(config: Config, limit: int) -> list[Row]:
-    """Return the latest deliveries, newest first."""
+async def history(config: Config, limit: int, sink: str | None, state: str | None) -> list[Row]:
+    """Return the latest deliveries, newest first; of one sink or in one state where one is given."""
     path = state_path(config)
     if not path.exists():
         return []
     async with open_store(path) as store:
-        return [_delivery(row) for row in await store.history(most=limit)]
+        only = DeliveryState(state) if state else None
+        return [_delivery(row) for row in await store.history(most=limit, sink=sink, state=only)]
 
 
 def _delivery(row: Any) -> Row:
@@ -77,7 +78,7 @@ async def conversations(config: Config, ticket: str, account: str | None) -> lis
     if not path.exists():
         return []
     async with open_store(path) as store:
-        deliveries = [_delivery(row) for row in await store.history(most=10_000) if row.ticket == ticket]
+        deliveries = [_delivery(row) for row in await store.history(most=1000, ticket=ticket)]
         return [
             {
                 "account": row.account,

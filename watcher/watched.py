@@ -4,22 +4,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from watcher.detect import WatchRule
-from watcher.model import Account, Ticket
+from watcher.model import Account, Ticket, TicketStatus
 from watcher.schedule import Cadence
 
 
 @dataclass(slots=True, kw_only=True)
 class Watched:
-    """Changes with every look; only the loop of its account touches it."""
+    """Changes with every look, and with every list that shows the ticket."""
 
     account: Account
     ticket: Ticket
     rule: WatchRule
     cadence: Cadence
-    #: Listed by hand: no list tells its title and status.
+    #: Listed by hand in the configuration.
     is_listed: bool = False
+    #: Whether the last list of the account's tickets showed it: then its title and status come from there.
+    is_in_list: bool = False
+    #: How many of a reseller's uids were asked in vain whether the ticket is theirs.
+    uids_tried: int = 0
     fingerprint: bytes = b""
     looks: int = 0
+    #: At which look its title and status are asked for next, where no list tells them.
+    details_due: int = 0
     failures: int = 0
     last_note_at: datetime | None = None
     last_poll_at: datetime | None = None
@@ -27,7 +33,8 @@ class Watched:
     failure: str | None = None
     #: What could not be read of the last answer.
     problem: str | None = None
-    #: True while the store's row says that the ticket fails.
+    #: Title and status as the store has them, and whether its row says that the ticket fails.
+    stored: tuple[str, TicketStatus] | None = None
     is_error_stored: bool = False
 
     @property
@@ -39,6 +46,16 @@ class Watched:
     def was_tried(self) -> bool:
         """Tell whether the ticket was looked at since the start, well or badly."""
         return bool(self.looks or self.failures)
+
+    @property
+    def is_worth_saving(self) -> bool:
+        """Tell whether the store's row says something else."""
+        return (self.ticket.title, self.ticket.status) != self.stored or bool(self.error) != self.is_error_stored
+
+    def saved(self, *, error: str | None = "") -> None:
+        """Note that the store has title, status, and the error that there is now (or the given one)."""
+        self.stored = (self.ticket.title, self.ticket.status)
+        self.is_error_stored = bool(self.error if error == "" else error)
 
     def learn(self, news: Ticket) -> None:
         """Take over what ``news`` says of the ticket; what it does not say stays as it was."""

@@ -241,6 +241,9 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
             if given in _EVENTS_NOT_YET and "reply" in str(context["expected"]):
                 return f"this version does not announce `{given}` events yet; leave it out"
             words = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
+            if "confirmed" in words:
+                # A short form that the schema does not know, and a value that nobody would write.
+                words = ["open", *(word for word in words if word != "unknown")]
             hint = did_you_mean(str(given), words)
             return f"`{given}` is not possible here; {hint}"
         case "model_type" | "model_attributes_type" | "dict_type":

@@ -13,6 +13,7 @@ from watcher.config.values import (
     Rate,
     SecretRef,
     Share,
+    SigningSecretRef,
     Text,
     TicketNumber,
     Zone,
@@ -139,10 +140,15 @@ class PollModel(Model):
     """Time between two looks at a ticket (60s)."""
     jitter: Share | None = None
     """Share of the interval by which a look may come earlier or later (10%)."""
-    timeout: Duration | None = None
-    """Time limit of one call (20s)."""
     idle_interval: Duration | None = None
     """Time between two looks at a ticket that was silent for a day; absent, the interval holds."""
+
+
+class DefaultPollModel(PollModel):
+    """How often tickets are asked for, and how long a call may take."""
+
+    timeout: Duration = timedelta(seconds=20)
+    """Time limit of one call, with all its attempts."""
 
 
 class RetryModel(Model):
@@ -157,7 +163,7 @@ class DefaultsModel(Model):
 
     timezone: Zone = ZoneInfo("UTC")
     """For times of day in texts."""
-    poll: PollModel = PollModel()
+    poll: DefaultPollModel = DefaultPollModel()
     first_run: FirstRun = FirstRun.UNREAD
     """What a new watch says of older notes: what is unread, nothing, or everything."""
     content: Content = Content.EXCERPT
@@ -193,11 +199,11 @@ class WatchModel(Model):
 
     account: Text | None = None
     """The account; needed only where there are several."""
-    tickets: Annotated[list[TicketNumber], type_list] = []
+    tickets: Annotated[list[TicketNumber], Field(min_length=1), type_list] = []
     """Ticket numbers."""
     discover: DiscoverModel | None = None
     poll: PollModel = PollModel()
-    events: Annotated[list[Literal["reply"]], type_list] = ["reply"]
+    events: Annotated[list[Literal["reply"]], Field(min_length=1), type_list] = ["reply"]
     """What is announced."""
     first_run: FirstRun | None = None
     labels: dict[Text, str] = {}
@@ -212,13 +218,14 @@ class SinkModel(Model):
 
     content: Content | None = None
     retry: RetryModel | None = None
-    timezone: Zone | None = None
 
 
 class ConsoleModel(SinkModel):
     """Prints to standard output."""
 
     type: Literal["console"]
+    timezone: Zone | None = None
+    """For the times in texts."""
 
 
 class FileModel(SinkModel):
@@ -235,7 +242,7 @@ class WebhookModel(SinkModel):
     type: Literal["webhook"]
     url: SecretRef | Text
     format: Literal["cloudevents"] = "cloudevents"
-    sign: Annotated[list[SecretRef], Field(max_length=10), type_list] = []
+    sign: Annotated[list[SigningSecretRef], Field(max_length=10), type_list] = []
     """Secrets of the form `whsec_...`; with several, each signs, for rotation."""
     headers: dict[Text, str] = {}
     """Further request headers."""

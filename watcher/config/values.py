@@ -1,5 +1,6 @@
 """The kinds of value that occur in watcher.yaml, each read from text. Errors say what to write."""
 
+import base64
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from watcher.config.secrets import Secret, Vault
 from watcher.duration import parse_duration
+from watcher.errors import ConfigError
 from watcher.http import is_loopback
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
@@ -114,6 +116,22 @@ TicketNumber = Annotated[
 FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
 
 
+def check_signing_secret(secret: str) -> str:
+    """Return a Standard Webhooks secret (``whsec_`` and base64) as it is, or raise ``ConfigError``.
+
+    Checked strictly, because lenient decoders differ in what they skip: both ends must arrive at the same key.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        raise ConfigError(
+            "the secret is not `whsec_` followed by base64; `echo whsec_$(openssl rand -base64 32)` makes one"
+        ) from error
+    if not key:
+        raise ConfigError("the secret is empty")
+    return secret
+
+
 class SecretRef(Model):
     """A reference to a secret: exactly one of `env`, `file`, `credential`, `command`."""
 
@@ -158,3 +176,13 @@ class SecretRef(Model):
             vault.find_command(tuple(self.command))
         else:
             self.resolve(vault)
+
+
+class SigningSecretRef(SecretRef):
+    """A reference to a Standard Webhooks secret (`whsec_...`)."""
+
+    def probe(self, vault: Vault) -> None:
+        """Raise ``ConfigError`` if the secret is not there or cannot sign."""
+        super().probe(vault)
+        if not self.command:
+            check_signing_secret(self.resolve(vault).reveal())

@@ -1,13 +1,15 @@
 """Print events to a terminal or a pipe."""
 
-from datetime import datetime, tzinfo
+import os
+from datetime import datetime, timedelta, tzinfo
 from typing import TextIO
 
-import anyio
-
 from watcher import render
+from watcher.blocking import in_own_thread
 from watcher.errors import SinkUnavailable
 from watcher.model import Content, Event
+
+_TIMEOUT = timedelta(seconds=20)
 
 
 class ConsoleSink:
@@ -15,27 +17,50 @@ class ConsoleSink:
 
     parallel = 1
 
-    def __init__(self, *, name: str, stream: TextIO, content: Content, zone: tzinfo) -> None:
+    def __init__(
+        self, *, name: str, stream: TextIO, content: Content, zone: tzinfo, timeout: timedelta = _TIMEOUT
+    ) -> None:
         self.name = name
         self.target = "console"
         self._stream = stream
+        self._is_a_file = _is_a_file(stream)
         self._content = content
         self._zone = zone
+        self._timeout = timeout
+        self._is_writing = False
 
     async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
-        """Write and flush."""
+        """Write the event."""
         await self.print("", event)
 
     async def print(self, introduction: str, event: Event) -> None:
         """Write an introduction and the event."""
+        if self._is_writing:
+            raise SinkUnavailable("nobody reads what the console prints")
         text = introduction + render.plain_text(event, content=self._content, zone=self._zone)
+        self._is_writing = True
         try:
-            # In a thread: a pipe that nobody reads blocks whoever writes to it.
-            await anyio.to_thread.run_sync(self._write, text, abandon_on_cancel=True)
+            await in_own_thread(self._timeout, self._write, text.encode(self._stream.encoding or "utf-8", "replace"))
+        except TimeoutError as error:
+            raise SinkUnavailable("nobody reads what the console prints") from error
         except (OSError, ValueError) as error:
             raise SinkUnavailable(f"cannot write to the console: {error}") from error
 
-    def _write(self, text: str) -> None:
-        encoding = self._stream.encoding or "utf-8"
-        self._stream.write(text.encode(encoding, errors="replace").decode(encoding))
-        self._stream.flush()
+    def _write(self, data: bytes) -> None:
+        """Write past the stream's buffer, whose lock a stuck write would hold against the end of the process."""
+        try:
+            if not self._is_a_file:
+                self._stream.write(data.decode(self._stream.encoding or "utf-8"))
+                return
+            while data:
+                data = data[os.write(self._stream.fileno(), data) :]
+        finally:
+            self._is_writing = False
+
+
+def _is_a_file(stream: TextIO) -> bool:
+    try:
+        stream.fileno()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,14 +1,15 @@
 """Append events to a file, one JSON line each."""
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import anyio
-
 from watcher import envelope
+from watcher.blocking import in_own_thread
 from watcher.errors import SinkUnavailable
 from watcher.model import Content, Event
+
+_TIMEOUT = timedelta(seconds=20)
 
 
 class FileSink:
@@ -29,7 +30,11 @@ class FileSink:
         """Append one line and sync it."""
         line = envelope.seal(event, content=self._content, limit=None, replay=replay) + b"\n"
         try:
-            await anyio.to_thread.run_sync(self._append, line, abandon_on_cancel=True)
+            await in_own_thread(_TIMEOUT, self._append, line)
+        except TimeoutError as error:
+            raise SinkUnavailable(
+                f"{self._path} did not take the line within {_TIMEOUT.total_seconds():g} s"
+            ) from error
         except OSError as error:
             raise SinkUnavailable(f"cannot write to {self._path}: {error.strerror}") from error
 

@@ -29,6 +29,8 @@ ticket = Table(
     Column("watch", Text, nullable=False, server_default=""),
     Column("title", Text, nullable=False, server_default=""),
     Column("status", Text, nullable=False, server_default="unknown"),
+    #: When it was first listed by hand; notes older than that are history on its first look.
+    Column("since_ms", BigInteger),
     #: When the first complete look was recorded; null until then.
     Column("looked_at_ms", BigInteger),
     #: Written with changes and at the end of a run, not at every poll.

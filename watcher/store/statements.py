@@ -36,6 +36,15 @@ ticket_describe = _described.on_conflict_do_update(
         "status": sa.func.coalesce(sa.func.nullif(_described.excluded.status, "unknown"), ticket.c.status),
     },
 )
+_listed = insert(ticket)
+#: The first time counts, also of a ticket that was discovered before.
+ticket_list = _listed.on_conflict_do_update(
+    index_elements=[ticket.c.account, ticket.c.ticket],
+    set_={"since_ms": sa.func.coalesce(ticket.c.since_ms, _listed.excluded.since_ms)},
+)
+ticket_since = sa.select(ticket.c.ticket, ticket.c.since_ms).where(
+    ticket.c.account == sa.bindparam("account"), ticket.c.since_ms.is_not(None)
+)
 ticket_look = (
     sa.update(ticket)
     .where(ticket.c.account == sa.bindparam("b_account"), ticket.c.ticket == sa.bindparam("b_ticket"))
@@ -117,6 +126,7 @@ due = (
     .order_by(delivery.c.due_at_ms, delivery.c.position)
     .limit(sa.bindparam("most"))
 )
+due_again = due.where(delivery.c.attempts > 0)
 next_due = sa.select(delivery.c.due_at_ms).where(_next_of_lane).order_by(delivery.c.due_at_ms).limit(1)
 held = _with_event.where(
     delivery.c.state == DeliveryState.HELD.value,
@@ -139,7 +149,14 @@ settle = (
     .where(
         delivery.c.sink == sa.bindparam("b_sink"),
         sa.or_(delivery.c.event == sa.bindparam("b_event"), delivery.c.digest == sa.bindparam("b_event")),
-        delivery.c.state.in_(_OPEN),
+        # What a receiver has, it has, also if it was given up in the meantime.
+        sa.or_(
+            delivery.c.state.in_(_OPEN),
+            sa.and_(
+                delivery.c.state == DeliveryState.DEAD.value,
+                sa.bindparam("b_state") == DeliveryState.DELIVERED.value,
+            ),
+        ),
     )
     .values(
         state=sa.bindparam("b_state"),
@@ -147,7 +164,7 @@ settle = (
         due_at_ms=sa.bindparam("b_due_ms"),
         delivered_at_ms=sa.bindparam("b_delivered_ms"),
         error=sa.bindparam("b_error"),
-        replay=sa.and_(delivery.c.replay, sa.bindparam("b_state") == DeliveryState.DUE.value),
+        replay=False,
     )
 )
 #: As above for an attempt that is to be made again: those that a digest tells stay held.
@@ -178,6 +195,8 @@ bury = (
     .where(delivery.c.sink == sa.bindparam("b_sink"), delivery.c.state.in_(_OPEN))
     .values(state=DeliveryState.DEAD.value, error=sa.bindparam("b_error"))
 )
+#: As above, unless somebody has switched the sink on again in the meantime.
+bury_of_disabled = bury.where(sa.exists().where(sink.c.name == sa.bindparam("b_sink")))
 replay = (
     sa.update(delivery)
     .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
@@ -209,13 +228,24 @@ open_sinks = (
     .where(delivery.c.state.in_(_OPEN))
     .group_by(delivery.c.sink)
 )
+#: A parameter that is null does not narrow the list.
 history = (
     sa.select(delivery, event.c.kind, event.c.account, event.c.ticket, event.c.note)
     .join(event, event.c.id == delivery.c.event)
+    .where(
+        *(
+            sa.or_(sa.bindparam(name, type_=sa.Text).is_(None), column == sa.bindparam(name, type_=sa.Text))
+            for name, column in {
+                "event": delivery.c.event,
+                "sink": delivery.c.sink,
+                "state": delivery.c.state,
+                "ticket": event.c.ticket,
+            }.items()
+        )
+    )
+    .limit(sa.bindparam("most"))
     .order_by(delivery.c.created_at_ms.desc(), delivery.c.position.desc(), delivery.c.event, delivery.c.sink)
 )
-
-deliveries_of = history.where(delivery.c.event == sa.bindparam("event"))
 
 # --- switched-off sinks -----------------------------------------------------------------------------------
 

@@ -130,6 +130,16 @@ class Store:
             since = await connection.scalar(sql.watch_since, {"name": name})
         return _instant(since)
 
+    async def listed_since(self, account: str, tickets: Collection[str], *, now: datetime) -> dict[str, datetime]:
+        """Return when each of these tickets was first listed by hand; that is now for those that never were."""
+        if not tickets:
+            return {}
+        rows = [{"account": account, "ticket": ticket, "since_ms": _ms(now)} for ticket in tickets]
+        async with self._write() as connection:
+            await connection.execute(sql.ticket_list, rows)
+            found = await connection.execute(sql.ticket_since, {"account": account})
+            return {row.ticket: _instant(row.since_ms) for row in found}
+
     async def known(self, account: str, ticket: str) -> Known:
         """Return what is remembered of a ticket."""
         key = {"account": account, "ticket": ticket}
@@ -198,11 +208,17 @@ class Store:
             await _add(connection, [digest.event], [digest])
             await connection.execute(sql.join_digest, rows)
 
-    async def due(self, sink: str, *, now: datetime, most: int, busy: Collection[str] = ()) -> list[Delivery]:
-        """Return up to ``most`` deliveries whose time has come, one per lane; lanes in ``busy`` are left out."""
+    async def due(
+        self, sink: str, *, now: datetime, most: int, busy: Collection[str] = (), only_tried: bool = False
+    ) -> list[Delivery]:
+        """Return up to ``most`` deliveries whose time has come, one per lane; lanes in ``busy`` are left out.
+
+        ``only_tried`` leaves out those that were never attempted.
+        """
+        statement = sql.due_again if only_tried else sql.due
         params = {"sink": sink, "now_ms": _ms(now), "most": most, "busy": list(busy)}
         async with self._read() as connection:
-            found = [_delivery(row) for row in await connection.execute(sql.due, params)]
+            found = [_delivery(row) for row in await connection.execute(statement, params)]
         # What is sent again on request stands beside the order of its lane, but does not go out at the same time.
         first_of_lane: dict[str, Delivery] = {}
         for delivery in found:
@@ -232,10 +248,11 @@ class Store:
         async with self._write() as connection:
             await connection.execute(sql.hasten, {"b_sink": sink, "b_now_ms": _ms(now)})
 
-    async def bury(self, sink: str, *, reason: str) -> int:
+    async def bury(self, sink: str, *, reason: str, only_if_disabled: bool = False) -> int:
         """Give up everything that waits for ``sink``; return how many deliveries that were."""
+        statement = sql.bury_of_disabled if only_if_disabled else sql.bury
         async with self._write() as connection:
-            result = await connection.execute(sql.bury, {"b_sink": sink, "b_error": reason})
+            result = await connection.execute(statement, {"b_sink": sink, "b_error": reason})
         return int(result.rowcount)
 
     async def waiting(self) -> dict[str, int]:
@@ -292,16 +309,19 @@ class Store:
             rows = await connection.execute(sql.conversation, {"account": account, "ticket": ticket})
             return [(_note.decode(row.document) if row.document else None, row) for row in rows]
 
-    async def history(self, *, most: int) -> list[HistoryRow]:
-        """Return the latest deliveries, newest first."""
+    async def history(
+        self,
+        *,
+        most: int,
+        event: str | None = None,
+        sink: str | None = None,
+        state: DeliveryState | None = None,
+        ticket: str | None = None,
+    ) -> list[HistoryRow]:
+        """Return the latest deliveries, newest first; of one event, sink, state or ticket where one is given."""
+        params = {"most": most, "event": event, "sink": sink, "state": state and state.value, "ticket": ticket}
         async with self._read() as connection:
-            return [_read_history_row(row) for row in await connection.execute(sql.history.limit(most))]
-
-    async def deliveries_of(self, event: str) -> list[HistoryRow]:
-        """Return the deliveries of one event, by sink."""
-        async with self._read() as connection:
-            rows = await connection.execute(sql.deliveries_of, {"event": event})
-            return [_read_history_row(row) for row in rows]
+            return [_read_history_row(row) for row in await connection.execute(sql.history, params)]
 
     async def prune(self, *, before: datetime) -> int:
         """Remove what was settled before ``before``; return how many events went.

@@ -46,7 +46,8 @@ def endpoint_for(*, site: str = "cn", region: str = "") -> str:
 class TicketApiClient:
     """One account's Ticket API, on the shared session.
 
-    Implements ``watcher.ports.TicketApi``. ``timeout`` bounds one call with all its attempts.
+    Implements ``watcher.ports.TicketApi``. ``timeout`` bounds one call with all its attempts, but not the fetching of
+    credentials, whose sources have time limits of their own.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class TicketApiClient:
         """
         form = _present(Uid=uid)
         if created_after:
-            form["StartDate"] = _milliseconds(created_after)
-            form["EndDate"] = _milliseconds(self._clock.now() + timedelta(days=1))
+            form["StartDate"] = _milliseconds(created_after + self._offset)
+            form["EndDate"] = _milliseconds(self._clock.now() + self._offset + timedelta(days=1))
         query = {"PageNumber": str(page), "PageSize": str(PAGE_SIZE)}
         value = wire.decode(await self._call("ListTickets", query=query, form=form))
         return TicketPage(tuple(wire.read_tickets(value)), wire.total_count(value))
@@ -103,21 +104,24 @@ class TicketApiClient:
         mended: set[str] = set()
         while True:
             credentials = await self._credentials.get()
+            offset = self._offset
             reply = await self._send(action, query or {}, form or {}, credentials, deadline)
             failure = failures.failure_of(reply.status, reply.headers, reply.body)
             if failure is None:
                 return reply.body
-            remedy = self._remedy_for(failure, credentials, reply)
+            remedy = self._remedy_for(failure, reply, credentials, offset)
             if not remedy or remedy in mended:
                 raise failure.error
             mended.add(remedy)
 
-    def _remedy_for(self, failure: Failure, used: Credentials, reply: http.Reply) -> str:
+    def _remedy_for(self, failure: Failure, reply: http.Reply, used: Credentials, offset: timedelta) -> str:
         """Mend what made the call fail, and return what was mended, or "" if nothing can be."""
         if failure.code == failures.NONCE_USED:
             return "nonce"
         if failure.code == failures.CLOCK_OFF:
-            return "clock" if self._learn_offset(reply.headers.get("Date", "")) else ""
+            # Another call may have learnt it while this one was under way.
+            is_learnt = self._offset != offset or self._learn_offset(reply.headers.get("Date", ""))
+            return "clock" if is_learnt else ""
         if isinstance(failure.error, CredentialsRejected):
             self._credentials.invalidate(used)
             return "credentials"

@@ -96,6 +96,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure 
     An answer may be used only if it has HTTP status 200, is a JSON object, and says ``Success: true``: neither
     Code nor Message tells success (other operations print Code 200, and some Messages read like errors).
     """
+    if status == _OK and wire.says_success(body):
+        return None
     try:
         value = wire.decode(body)
     except wire.Unreadable:
@@ -108,16 +110,21 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure 
     message = _printable(_any_case(value, "Message"))
     request_id = _printable(_any_case(value, "RequestId"))
     said = "; ".join(filter(None, [message, f"request {request_id}" if request_id else ""]))
-    return Failure(code, _by_code(code, message, status, headers, said))
+    is_denied = bool(value.get("AccessDeniedDetail"))
+    return Failure(code, _by_code(code, message, status, headers, said, is_denied=is_denied))
 
 
 def _by_code(
-    code: str, message: str, status: int, headers: Mapping[str, str], said: str
+    code: str, message: str, status: int, headers: Mapping[str, str], said: str, *, is_denied: bool
 ) -> TransientError | PermanentError:
     beginning = max((known for known in _BY_CODE if code.startswith(known)), key=len, default="")
     if beginning:
         outcome, meaning = _BY_CODE[beginning]
         return _build(outcome, f"{code}: {meaning}", said, headers)
+    if status == _OK and is_denied:
+        return ApiDenied(
+            f"code {code}: the key has no permission; attach the policy AliyunSupportFullAccess", details=said
+        )
     if status == _OK and (code in _IN_BAND_DENIED or _PERMISSION_WORDS.search(message)):
         return ApiDenied(f"code {code}: the ticket does not exist or the key may not see it", details=said)
     if status == _OK:

@@ -45,6 +45,9 @@ _STATUSES = {
 
 # Ten digits are seconds: milliseconds of that length would lie in 1970.
 _SECONDS_BELOW = 10_000_000_000
+# What lies outside of the years 2000 to 2099 is no time of a ticket; further out, no library can show it.
+_ERA_FROM, _ERA_TO = 946_684_800, 4_102_444_800
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_ID = 64
 # The vendor's type of every code is int32; a larger one is a mistake that not every store could hold.
 _LARGEST_CODE = 2**31 - 1
@@ -73,12 +76,24 @@ class _RawNote(msgspec.Struct):
     Attachments: list[_AttachmentName] | None = None
 
 
-class _RawAnswer(msgspec.Struct):
+class _Verdict(msgspec.Struct):
     Success: bool
+
+
+class _RawAnswer(msgspec.Struct):
     Data: list[_RawNote] | None = None
 
 
+_verdict = msgspec.json.Decoder(_Verdict)
 _raw_answer = msgspec.json.Decoder(_RawAnswer)
+
+
+def says_success(body: bytes) -> bool:
+    """Tell, without reading the rest, whether the answer plainly says that the call succeeded."""
+    try:
+        return _verdict.decode(body).Success
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
 
 
 class NotesAnswer:
@@ -258,7 +273,7 @@ def url_expiry(url: str) -> datetime | None:
     try:
         query = {name.lower(): values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         if "expires" in query:
-            return datetime.fromtimestamp(int(query["expires"]), UTC)
+            return _instant(query["expires"])
         if "x-oss-expires" in query:
             signed_at = datetime.strptime(query["x-oss-date"], _OSS_DATE).replace(tzinfo=UTC)
             return signed_at + timedelta(seconds=int(query["x-oss-expires"]))
@@ -323,9 +338,7 @@ def _identifier(value: Any) -> str:
 def _instant(value: Any) -> datetime | None:
     """Return an instant given in milliseconds, or in seconds where it has ten digits; None if it is neither."""
     number = _integer(value)
-    if number is None or number <= 0:
+    if number is None:
         return None
-    try:
-        return datetime.fromtimestamp(number if number < _SECONDS_BELOW else number / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+    seconds = number if number < _SECONDS_BELOW else number / 1000
+    return _EPOCH + timedelta(seconds=seconds) if _ERA_FROM <= seconds < _ERA_TO else None

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("watch", sa.Text, nullable=False, server_default=""),
         sa.Column("title", sa.Text, nullable=False, server_default=""),
         sa.Column("status", sa.Text, nullable=False, server_default="unknown"),
+        sa.Column("since_ms", sa.BigInteger),
         sa.Column("looked_at_ms", sa.BigInteger),
         sa.Column("last_poll_at_ms", sa.BigInteger),
         sa.Column("error", sa.Text),

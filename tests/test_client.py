@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
@@ -440,3 +441,12 @@ async def test_no_error_tells_a_secret_a_signature_or_an_address(setting: Settin
 )
 def test_the_endpoint_follows_from_site_and_region(site: str, region: str, host: str) -> None:
     assert endpoint_for(site=site, region=region) == f"https://{host}"
+
+
+async def test_calls_that_were_under_way_when_the_clock_was_found_off_are_made_again() -> None:
+    async with opened(new_world(), limit=timedelta(seconds=10)) as setting:
+        setting.world.inject(Fault("skew", seconds=1200))
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(setting.client.get_ticket, TICKET)
+        assert setting.world.counts["GetTicket"] <= 16

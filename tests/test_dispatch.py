@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from tests.fakes import NOON, FakeApi, FakeClock, FakeSink, account, at, event, note, rule, ticket, until
+from tests.fakes import NOON, FakeApi, FakeClock, FakeSink, account, at, delivery, event, note, rule, ticket, until
 from tests.test_store import in_ticket, put
 from watcher import log
 from watcher.clock import SystemClock
 from watcher.daemon import Daemon
 from watcher.dispatch import Lane, gather
 from watcher.errors import SinkGone, SinkRejected, SinkUnavailable, StoreError, StoreUnavailable
-from watcher.model import DeliveryState, Event, Kind
+from watcher.model import Delivered, DeliveryState, Event, Kind
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.ports import Clock
@@ -623,3 +623,68 @@ async def test_a_daemon_that_is_stopped_at_any_moment_loses_nothing(tmp_path: Pa
     told = [each.note.id for each in sink.received if each.note]
     assert len(told) == 30  # a stop in good order repeats nothing
     assert told == sorted(told, key=int)
+
+
+# --- a sink in trouble ------------------------------------------------------------------------------------
+
+
+async def test_no_attempt_begins_after_a_receiver_asked_not_to_be_called_again(tmp_path: Path) -> None:
+    events = [event(n, minutes=n, ticket=ticket(f"T{n}")) for n in range(20)]
+    async with bench(tmp_path, *events, parallel=4) as b:
+        b.sink.fails(SinkGone("HTTP 410"))
+        async with running(b.lane):
+            await until(lambda: bool(b.lane.disabled))
+            await until_settled(b)
+        assert b.sink.attempts <= 4
+        rows = await b.store.history(most=100, state=DeliveryState.DEAD)
+        assert len(rows) + len(b.sink.received) == 20
+        assert all("410" in (row.error or "") for row in rows)
+
+
+async def until_settled(b: Bench) -> None:
+    with anyio.fail_after(60):
+        # Another task writes: there is nothing to wait on but the rows.
+        while await b.store.waiting():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_what_a_receiver_took_counts_as_delivered_although_the_sink_was_switched_off_meanwhile(
+    tmp_path: Path,
+) -> None:
+    (taken,) = in_ticket("A", 1)
+    async with bench(tmp_path, taken) as b:
+        await b.store.disable("hub", target=b.sink.target, reason="HTTP 410", now=NOON)
+        await b.store.bury("hub", reason="HTTP 410", only_if_disabled=True)
+        await b.store.settle(delivery(taken), Delivered(at(31)))
+        assert await b.states() == {"1": "delivered"}
+
+
+async def test_a_replay_that_comes_between_two_looks_at_a_switched_off_sink_is_not_buried(tmp_path: Path) -> None:
+    (told,) = in_ticket("A", 1)
+    async with bench(tmp_path, told) as b:
+        await b.store.replay(told.id, sinks=[], now=NOON)
+        assert await b.store.bury("hub", reason="HTTP 410", only_if_disabled=True) == 0
+        assert await b.states() == {"1": "due"}
+
+
+async def test_while_a_sink_fails_what_waits_is_tried_before_what_is_new(tmp_path: Path) -> None:
+    events = [event(n, minutes=n, ticket=ticket(f"T{n}")) for n in range(8)]
+    async with bench(tmp_path, *events, parallel=1, policy=RetryPolicy(schedule=(timedelta(seconds=1),) * 5)) as b:
+        b.sink.fails(DOWN)
+        async with running(b.lane):
+            await until(lambda: b.sink.attempts == 1)
+            b.clock.advance(1.2)
+            b.lane.ring()
+            await until(lambda: len(b.sink.received) == 8)
+        # The first one again, and only then the others: it shows that the sink works.
+        assert b.received()[0] == "0"
+        assert b.sink.attempts == 9
+
+
+async def test_attempts_side_by_side_that_fail_are_one_failure_of_the_sink(tmp_path: Path) -> None:
+    events = [event(n, minutes=n, ticket=ticket(f"T{n}")) for n in range(4)]
+    async with bench(tmp_path, *events, parallel=4) as b:
+        b.sink.fails(*[DOWN] * 4)
+        async with running(b.lane):
+            await until(lambda: b.lane.failures == 4)
+        assert b.lane._failures_in_a_row == 1

@@ -569,3 +569,75 @@ async def test_the_end_of_a_run_writes_down_when_each_ticket_was_polled(tmp_path
         await p.look("A")
         await p.save()
         assert [(row.ticket, row.last_poll_at) for row in await p.store.tickets()] == [("A", at(60))]
+
+
+# --- a ticket's life --------------------------------------------------------------------------------------
+
+
+async def test_a_closed_ticket_is_let_go_a_week_after_its_last_note(tmp_path: Path) -> None:
+    async with poller(tmp_path) as p:
+        api_of(p).shows("A", note(1, minutes=40))
+        watch(p, "A")
+        p.watched["A"].ticket = ticket("A", status=TicketStatus.CONFIRMED, status_code="6")
+        clock_of(p).advance(timedelta(days=6).total_seconds())
+        await p.look("A")
+        assert "A" in p.watched
+        clock_of(p).advance(timedelta(days=2).total_seconds())
+        await p.look("A")
+        assert "A" not in p.watched
+
+
+async def test_a_listed_ticket_is_watched_for_as_long_as_it_is_listed(tmp_path: Path) -> None:
+    async with poller(tmp_path) as p:
+        api_of(p).shows("A", note(1, minutes=40), status=TicketStatus.CONFIRMED, status_code="6")
+        watch(p, "A", is_listed=True)
+        clock_of(p).advance(timedelta(days=60).total_seconds())
+        await p.look("A")
+        assert "A" in p.watched
+
+
+async def test_another_status_is_written_down_although_no_note_is_new(tmp_path: Path) -> None:
+    async with poller(tmp_path) as p:
+        api_of(p).shows("A", note(1, minutes=40))
+        watch(p, "A")
+        await p.look("A")
+        p.watched["A"].learn(ticket("A", status=TicketStatus.WAIT_CONFIRM, status_code="5"))
+        await p.look("A")
+        (row,) = await p.store.tickets()
+        assert row.status == "wait_confirm"
+
+
+async def test_a_ticket_that_no_list_shows_any_more_is_asked_for_its_status(tmp_path: Path) -> None:
+    async with poller(tmp_path) as p:
+        api_of(p).shows("A", note(1, minutes=40), status=TicketStatus.CONFIRMED, status_code="6")
+        watch(p, "A", is_listed=False)
+        p.watched["A"].is_in_list = False
+        await p.look("A")
+        assert p.watched["A"].ticket.status is TicketStatus.CONFIRMED
+
+
+async def test_the_search_for_an_owner_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    async with poller(tmp_path, uids=tuple("1234")) as p:
+        api_of(p).shows("A", note(1, minutes=40))
+        watch(p, "A", is_listed=True)
+        denied = ApiDenied("another's")
+        api_of(p).fails("ticket", denied, denied, ApiUnavailable("HTTP 503"), denied, None)
+        await p.look("A")
+        assert p.watched["A"].error == "HTTP 503"
+        await p.look("A")
+        assert [uid for call, _, uid in api_of(p).calls if call == "ticket"][:5] == ["1", "2", "3", "3", "4"]
+        assert p.watched["A"].account.uid == "4"
+
+
+async def test_while_credentials_are_refused_one_ticket_at_a_time_asks(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with poller(tmp_path, clock=clock) as p, anyio.create_task_group() as group:
+        for number in range(20):
+            api_of(p).shows(f"T{number}", note(1, minutes=40))
+        api_of(p).fails("notes", *[CredentialsRejected("no")] * 20, *[CredentialsRejected("still no")] * 200)
+        watch(p, *api_of(p).tickets)
+        group.start_soon(p.run)
+        await until(lambda: api_of(p).count("notes") >= 25)
+        # After the first burst each further call waits for a pause of its own.
+        assert sum(span >= 59 for span in clock.slept) >= 3
+        group.cancel_scope.cancel()

@@ -1,7 +1,9 @@
 """The daemon as a process: what it delivers, what it survives, and how it ends."""
 
+import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -499,3 +501,43 @@ async def test_the_world_may_be_without_tickets(tmp_path: Path) -> None:
         daemon.signal(signal.SIGTERM)
         assert await daemon.ends() == 0
         assert SIGNING not in daemon.said
+
+
+async def test_a_daemon_whose_output_nobody_reads_delivers_elsewhere_and_ends(place: Place) -> None:
+    place.configure(sinks="  out: {type: console, content: full}\n" + place.webhook())
+    an_old_conversation(place.world)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "watcher", "run"]
+    with (place.folder / "stuck.err").open("wb") as errors:
+        process = await anyio.open_process(
+            command, cwd=place.folder, env=place.environ, stdin=None, stdout=writer, stderr=errors
+        )
+    os.close(writer)
+    try:
+        await polled_again(place)
+        # More than a pipe holds.
+        note = place.world.agent_reply(TICKET, "x" * 1_000_000)
+        await arrived(place, note)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(CEILING_S):
+            assert await process.wait() == 0
+    finally:
+        os.close(reader)
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.wait()
+            await process.aclose()
+    assert b"Traceback" not in (place.folder / "stuck.err").read_bytes()
+
+
+async def test_the_task_runner_hands_signals_and_exit_status_through(tmp_path: Path) -> None:
+    script = Path(__file__).parent.parent / "dev.py"
+    command = [sys.executable, str(script), "watcher", "simulator", "--port", "0"]
+    async with await anyio.open_process(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        with anyio.fail_after(CEILING_S):
+            greeting = await process.stdout.receive()
+            assert greeting.startswith(b"Ticket API simulator: http://127.0.0.1:")
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0

@@ -133,3 +133,11 @@ def test_a_verdict_is_a_retry_within_bounds_or_the_end(
 def test_a_failing_sink_rests_ever_longer_but_never_long(failures: int, asked: int | None, seconds: int) -> None:
     error = SinkUnavailable("busy", retry_after=None if asked is None else timedelta(seconds=asked))
     assert rest(failures, error) == timedelta(seconds=seconds)
+
+
+def test_a_sink_rests_no_longer_than_its_delivery_waits() -> None:
+    error = SinkUnavailable("busy")
+    assert rest(7, error, wait=timedelta(seconds=1)) == timedelta(seconds=1)
+    assert rest(7, error, wait=timedelta(hours=1)) == timedelta(seconds=60)
+    asked = SinkUnavailable("busy", retry_after=timedelta(seconds=30))
+    assert rest(1, asked, wait=timedelta(seconds=1)) == timedelta(seconds=30)

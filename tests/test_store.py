@@ -778,3 +778,22 @@ async def test_ten_thousand_waiting_deliveries_do_not_slow_the_store_down(path: 
                 assert await store.next_due("hub") == at(9000)
             await store.hasten("hub", now=at(1))
             assert await due(store) == ["0"]
+
+
+async def test_a_ticket_keeps_the_instant_of_its_first_listing(path: Path) -> None:
+    async with open_store(path) as store:
+        assert await store.listed_since("prod", ["A"], now=at(1)) == {"A": at(1)}
+        assert await store.listed_since("prod", ["A", "B"], now=at(9)) == {"A": at(1), "B": at(9)}
+        assert await store.listed_since("other", [], now=at(9)) == {}
+
+
+async def test_the_history_can_be_narrowed_before_it_is_cut(path: Path) -> None:
+    async with open_store(path) as store:
+        given_up, *others = in_ticket("A", 1, 2, 3, 4, 5, 6)
+        await put(store, given_up, *others)
+        await put(store, *in_ticket("B", 7), sink="mail")
+        await store.settle(delivery(given_up), Dead(at(1), "no"))
+        assert [row.note for row in await store.history(most=2, state=DeliveryState.DEAD)] == ["1"]
+        assert [row.note for row in await store.history(most=2, sink="mail")] == ["7"]
+        assert [row.note for row in await store.history(most=9, ticket="B")] == ["7"]
+        assert [row.note for row in await store.history(most=9, event=others[0].id)] == ["2"]

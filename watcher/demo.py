@@ -60,9 +60,9 @@ async def simulate(host: str, port: int, script: Path | None) -> None:
         open_simulator(story.world, host=host, port=port) as simulator,
         anyio.create_task_group() as group,
     ):
-        print(simulator.greeting, flush=True)  # noqa: T201
         stop = anyio.Event()
-        group.start_soon(listen_for_signals, stop)
+        await group.start(listen_for_signals, stop)
+        print(simulator.greeting, flush=True)  # noqa: T201
         group.start_soon(_tell, story)
         await stop.wait()
         group.cancel_scope.cancel()
@@ -82,7 +82,7 @@ async def play(seconds: float | None) -> None:
             log.info("demonstration", ends="at Ctrl-C" if seconds is None else f"after {seconds:g} s")
             async with assembled(config, clock=SystemClock()) as daemon, anyio.create_task_group() as group:
                 stop = anyio.Event()
-                group.start_soon(listen_for_signals, stop)
+                await group.start(listen_for_signals, stop)
                 group.start_soon(_tell, story)
                 if seconds is not None:
                     group.start_soon(_stop_after, seconds, stop)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from watcher.assemble import assembled, state_path
 from watcher.clock import SystemClock
@@ -33,7 +34,7 @@ async def forever(config: Config, dry_run: bool = False) -> None:  # noqa: FBT00
         open_control(daemon.store.path, {"tickets": daemon.tickets}),
         anyio.create_task_group() as group,
     ):
-        group.start_soon(listen_for_signals, stop)
+        await group.start(listen_for_signals, stop)
         _say_started(config, daemon)
         await daemon.run(until=stop)
         log.info("stopped")
@@ -57,9 +58,10 @@ def _say_started(config: Config, daemon: Daemon) -> None:
     )
 
 
-async def listen_for_signals(stop: anyio.Event) -> None:
+async def listen_for_signals(stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
     """Set ``stop`` at SIGTERM or SIGINT; end the process at the second one."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
             if stop.is_set():
                 os._exit(128 + number)

@@ -6,14 +6,11 @@ The outbox is the memory: a note's row, its event and its deliveries are written
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from watcher.errors import StoreError
@@ -33,44 +30,21 @@ from watcher.model import (
 )
 from watcher.store import database
 from watcher.store import statements as sql
-
-_event = msgspec.json.Decoder(Event)
-_note = msgspec.json.Decoder(Note)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketRow:
-    """What the store knows of a ticket, for people."""
-
-    account: str
-    ticket: str
-    uid: str
-    watch: str
-    title: str
-    status: str
-    unread: int
-    notes: int
-    last_note_at: datetime | None
-    last_poll_at: datetime | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRow:
-    """One delivery, for people."""
-
-    event: str
-    kind: str
-    account: str
-    ticket: str
-    note: str
-    sink: str
-    state: DeliveryState
-    attempts: int
-    created_at: datetime
-    due_at: datetime
-    delivered_at: datetime | None
-    error: str | None
+from watcher.store.rows import (
+    HistoryRow,
+    TicketRow,
+    delivery_row,
+    end_of,
+    event_row,
+    from_ms,
+    note_row,
+    read_delivery,
+    read_history,
+    read_note,
+    read_ticket,
+    ticket_row,
+    to_ms,
+)
 
 
 @asynccontextmanager
@@ -126,19 +100,19 @@ class Store:
     async def watch_since(self, name: str, *, now: datetime) -> datetime:
         """Return when the watch was first started; that is now, if it never was."""
         async with self._write() as connection:
-            await connection.execute(sql.watch_start, {"name": name, "since_ms": _ms(now)})
+            await connection.execute(sql.watch_start, {"name": name, "since_ms": to_ms(now)})
             since = await connection.scalar(sql.watch_since, {"name": name})
-        return _instant(since)
+        return from_ms(since)
 
     async def listed_since(self, account: str, tickets: Collection[str], *, now: datetime) -> dict[str, datetime]:
         """Return when each of these tickets was first listed by hand; that is now for those that never were."""
         if not tickets:
             return {}
-        rows = [{"account": account, "ticket": ticket, "since_ms": _ms(now)} for ticket in tickets]
+        rows = [{"account": account, "ticket": ticket, "since_ms": to_ms(now)} for ticket in tickets]
         async with self._write() as connection:
             await connection.execute(sql.ticket_list, rows)
             found = await connection.execute(sql.ticket_since, {"account": account})
-            return {row.ticket: _instant(row.since_ms) for row in found}
+            return {row.ticket: from_ms(row.since_ms) for row in found}
 
     async def known(self, account: str, ticket: str) -> Known:
         """Return what is remembered of a ticket."""
@@ -150,7 +124,7 @@ class Store:
 
     async def describe(self, snapshots: Iterable[Snapshot], *, watch: str) -> None:
         """Write down title, status and watch of tickets; their notes are not touched."""
-        rows = [_ticket_row(snapshot, watch) for snapshot in snapshots]
+        rows = [ticket_row(snapshot, watch) for snapshot in snapshots]
         if rows:
             async with self._write() as connection:
                 await connection.execute(sql.ticket_describe, rows)
@@ -158,7 +132,7 @@ class Store:
     async def polled(self, outcomes: Iterable[tuple[str, str, datetime, str | None]]) -> None:
         """Write down when tickets were last polled, and with what error: (account, ticket, instant, error)."""
         rows = [
-            {"b_account": account, "b_ticket": ticket, "at_ms": _ms(at), "b_error": error}
+            {"b_account": account, "b_ticket": ticket, "at_ms": to_ms(at), "b_error": error}
             for account, ticket, at, error in outcomes
         ]
         if rows:
@@ -175,17 +149,21 @@ class Store:
         """
         key = {"b_account": snapshot.account.name, "b_ticket": snapshot.ticket.id}
         async with self._write() as connection:
-            await connection.execute(sql.ticket_describe, [_ticket_row(snapshot, watch)])
-            await connection.execute(sql.ticket_look, key | {"at_ms": _ms(snapshot.taken_at)})
+            await connection.execute(sql.ticket_describe, [ticket_row(snapshot, watch)])
+            await connection.execute(sql.ticket_look, key | {"at_ms": to_ms(snapshot.taken_at)})
             if findings.new_notes:
-                rows = [_note_row(note, snapshot) for note in findings.new_notes]
+                rows = [note_row(note, snapshot) for note in findings.new_notes]
                 await connection.execute(sql.note_insert, rows)
             if findings.changed_notes:
                 changes = [key | {"b_note": n.id, "b_read": n.read.value} for n in findings.changed_notes]
                 await connection.execute(sql.note_read, changes)
             await _add(connection, findings.events, deliveries)
             for delivery in deliveries:
-                lane = {"b_sink": delivery.sink, "b_lane": delivery.event.lane, "b_now_ms": _ms(delivery.created_at)}
+                lane = {
+                    "b_sink": delivery.sink,
+                    "b_lane": delivery.event.lane,
+                    "b_now_ms": to_ms(delivery.created_at),
+                }
                 await connection.execute(sql.hasten_lane, lane)
 
     # --- the outbox ---------------------------------------------------------------------------------------
@@ -193,11 +171,11 @@ class Store:
     async def held(self, *, until: datetime) -> list[Delivery]:
         """Return what is held no longer than ``until``, by sink, oldest first."""
         async with self._read() as connection:
-            return [_delivery(row) for row in await connection.execute(sql.held, {"until_ms": _ms(until)})]
+            return [read_delivery(row) for row in await connection.execute(sql.held, {"until_ms": to_ms(until)})]
 
     async def release(self, delivery: Delivery, *, now: datetime) -> None:
         """Make a held delivery due."""
-        params = {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_now_ms": _ms(now)}
+        params = {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_now_ms": to_ms(now)}
         async with self._write() as connection:
             await connection.execute(sql.release, params)
 
@@ -216,9 +194,9 @@ class Store:
         ``only_tried`` leaves out those that were never attempted.
         """
         statement = sql.due_again if only_tried else sql.due
-        params = {"sink": sink, "now_ms": _ms(now), "most": most, "busy": list(busy)}
+        params = {"sink": sink, "now_ms": to_ms(now), "most": most, "busy": list(busy)}
         async with self._read() as connection:
-            found = [_delivery(row) for row in await connection.execute(statement, params)]
+            found = [read_delivery(row) for row in await connection.execute(statement, params)]
         # What is sent again on request stands beside the order of its lane, but does not go out at the same time.
         first_of_lane: dict[str, Delivery] = {}
         for delivery in found:
@@ -229,7 +207,7 @@ class Store:
         """Return when ``due`` will have something to return."""
         async with self._read() as connection:
             value = await connection.scalar(sql.next_due, {"sink": sink, "busy": list(busy)})
-        return None if value is None else _instant(value)
+        return None if value is None else from_ms(value)
 
     async def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Write down what came of an attempt."""
@@ -237,16 +215,16 @@ class Store:
         async with self._write() as connection:
             match verdict:
                 case Retry(due_at, error):
-                    await connection.execute(sql.postpone, key | {"b_due_ms": _ms(due_at), "b_error": error})
+                    await connection.execute(sql.postpone, key | {"b_due_ms": to_ms(due_at), "b_error": error})
                 case Delivered(at):
-                    await connection.execute(sql.settle, key | _end(DeliveryState.DELIVERED, at, None))
+                    await connection.execute(sql.settle, key | end_of(DeliveryState.DELIVERED, at, None))
                 case Dead(at, error):
-                    await connection.execute(sql.settle, key | _end(DeliveryState.DEAD, at, error))
+                    await connection.execute(sql.settle, key | end_of(DeliveryState.DEAD, at, error))
 
     async def hasten(self, sink: str, *, now: datetime) -> None:
         """Make everything that waits for another attempt due now: the sink works again."""
         async with self._write() as connection:
-            await connection.execute(sql.hasten, {"b_sink": sink, "b_now_ms": _ms(now)})
+            await connection.execute(sql.hasten, {"b_sink": sink, "b_now_ms": to_ms(now)})
 
     async def bury(self, sink: str, *, reason: str, only_if_disabled: bool = False) -> int:
         """Give up everything that waits for ``sink``; return how many deliveries that were."""
@@ -272,7 +250,7 @@ class Store:
             told = list(await connection.scalars(sql.sinks_of_event, {"event": event}))
             chosen = [sink for sink in told if not sinks or sink in sinks]
             for sink in chosen:
-                params = {"b_event": event, "b_sink": sink, "b_now_ms": _ms(now)}
+                params = {"b_event": event, "b_sink": sink, "b_now_ms": to_ms(now)}
                 await connection.execute(sql.replay, params)
                 await connection.execute(sql.replay_members, {"b_event": event, "b_sink": sink})
                 await connection.execute(sql.sink_enable, {"b_name": sink})
@@ -282,7 +260,7 @@ class Store:
 
     async def disable(self, sink: str, *, target: str, reason: str, now: datetime) -> None:
         """Remember that the receiver at ``target`` wants no more calls."""
-        row = {"name": sink, "target": target, "disabled_at_ms": _ms(now), "error": reason}
+        row = {"name": sink, "target": target, "disabled_at_ms": to_ms(now), "error": reason}
         async with self._write() as connection:
             await connection.execute(sql.sink_disable, row)
 
@@ -301,13 +279,13 @@ class Store:
     async def tickets(self) -> list[TicketRow]:
         """Return every ticket, by account and number."""
         async with self._read() as connection:
-            return [_read_ticket_row(row) for row in await connection.execute(sql.tickets)]
+            return [read_ticket(row) for row in await connection.execute(sql.tickets)]
 
     async def conversation(self, account: str, ticket: str) -> list[tuple[Note | None, Any]]:
         """Return the notes of a ticket, oldest first, each with its row; None where the text is gone by age."""
         async with self._read() as connection:
-            rows = await connection.execute(sql.conversation, {"account": account, "ticket": ticket})
-            return [(_note.decode(row.document) if row.document else None, row) for row in rows]
+            found = await connection.execute(sql.conversation, {"account": account, "ticket": ticket})
+            return [(read_note(row), row) for row in found]
 
     async def history(
         self,
@@ -321,7 +299,7 @@ class Store:
         """Return the latest deliveries, newest first; of one event, sink, state or ticket where one is given."""
         params = {"most": most, "event": event, "sink": sink, "state": state and state.value, "ticket": ticket}
         async with self._read() as connection:
-            return [_read_history_row(row) for row in await connection.execute(sql.history, params)]
+            return [read_history(row) for row in await connection.execute(sql.history, params)]
 
     async def prune(self, *, before: datetime) -> int:
         """Remove what was settled before ``before``; return how many events went.
@@ -330,10 +308,10 @@ class Store:
         """
         removed = 0
         async with self._write() as connection:
-            await connection.execute(sql.notes_empty, {"before_ms": _ms(before)})
+            await connection.execute(sql.notes_empty, {"before_ms": to_ms(before)})
         while True:
             async with self._write() as connection:
-                events = list(await connection.scalars(sql.old_events, {"before_ms": _ms(before)}))
+                events = list(await connection.scalars(sql.old_events, {"before_ms": to_ms(before)}))
                 if not events:
                     return removed
                 await connection.execute(sql.deliveries_delete, {"events": events})
@@ -345,127 +323,8 @@ async def _add(connection: AsyncConnection, events: Iterable[Event], deliveries:
     """Add events that do not exist yet, and the deliveries of those."""
     new = set()
     for event in events:
-        if await connection.scalar(sql.event_insert, _event_row(event)):
+        if await connection.scalar(sql.event_insert, event_row(event)):
             new.add(event.id)
-    rows = [_delivery_row(delivery) for delivery in deliveries if delivery.event.id in new]
+    rows = [delivery_row(delivery) for delivery in deliveries if delivery.event.id in new]
     if rows:
         await connection.execute(sql.delivery_insert, rows)
-
-
-# --- rows -------------------------------------------------------------------------------------------------
-
-
-def _position(event: Event) -> str:
-    note = event.note.id if event.note else ""
-    return f"{_ms(event.occurred_at):015d}-{note:0>20}"
-
-
-def _ticket_row(snapshot: Snapshot, watch: str) -> dict[str, Any]:
-    return {
-        "account": snapshot.account.name,
-        "ticket": snapshot.ticket.id,
-        "uid": snapshot.account.uid,
-        "watch": watch,
-        "title": snapshot.ticket.title,
-        "status": snapshot.ticket.status.value,
-    }
-
-
-def _note_row(note: Note, snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "account": snapshot.account.name,
-        "ticket": snapshot.ticket.id,
-        "note": note.id,
-        "created_at_ms": note.created_at and _ms(note.created_at),
-        "role": note.author.role.value,
-        "read": note.read.value,
-        "seen_at_ms": _ms(snapshot.taken_at),
-        "document": msgspec.json.encode(note).decode(),
-    }
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "kind": event.kind.value,
-        "account": event.account.name,
-        "ticket": "" if event.events else event.ticket.id,
-        "note": event.note.id if event.note else "",
-        "created_at_ms": _ms(event.recorded_at),
-        "document": msgspec.json.encode(event).decode(),
-    }
-
-
-def _delivery_row(delivery: Delivery) -> dict[str, Any]:
-    return {
-        "event": delivery.event.id,
-        "sink": delivery.sink,
-        "lane": delivery.event.lane,
-        "position": _position(delivery.event),
-        "state": delivery.state.value,
-        "due_at_ms": _ms(delivery.due_at),
-        "created_at_ms": _ms(delivery.created_at),
-    }
-
-
-def _delivery(row: sa.Row[Any]) -> Delivery:
-    return Delivery(
-        event=_event.decode(row.document),
-        sink=row.sink,
-        state=DeliveryState(row.state),
-        attempts=row.attempts,
-        hastened=row.hastened,
-        due_at=_instant(row.due_at_ms),
-        created_at=_instant(row.created_at_ms),
-        replay=row.replay,
-    )
-
-
-def _end(state: DeliveryState, at: datetime, error: str | None) -> dict[str, Any]:
-    delivered_ms = _ms(at) if state is DeliveryState.DELIVERED else None
-    return {"b_state": state.value, "b_due_ms": _ms(at), "b_delivered_ms": delivered_ms, "b_error": error}
-
-
-def _read_ticket_row(row: sa.Row[Any]) -> TicketRow:
-    return TicketRow(
-        account=row.account,
-        ticket=row.ticket,
-        uid=row.uid,
-        watch=row.watch,
-        title=row.title,
-        status=row.status,
-        unread=row.unread,
-        notes=row.notes,
-        last_note_at=_maybe(row.last_note_at_ms),
-        last_poll_at=_maybe(row.last_poll_at_ms),
-        error=row.error,
-    )
-
-
-def _read_history_row(row: sa.Row[Any]) -> HistoryRow:
-    return HistoryRow(
-        event=row.event,
-        kind=row.kind,
-        account=row.account,
-        ticket=row.ticket,
-        note=row.note,
-        sink=row.sink,
-        state=DeliveryState(row.state),
-        attempts=row.attempts,
-        created_at=_instant(row.created_at_ms),
-        due_at=_instant(row.due_at_ms),
-        delivered_at=_maybe(row.delivered_at_ms),
-        error=row.error,
-    )
-
-
-def _ms(instant: datetime) -> int:
-    return round(instant.timestamp() * 1000)
-
-
-def _instant(milliseconds: int | None) -> datetime:
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
-
-
-def _maybe(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else _instant(milliseconds)

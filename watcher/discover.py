@@ -22,6 +22,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 # Where later is no better: as rarely as after so many failures.
 _REFUSED_FAILURES = 8
 _THROTTLED_TRIES = 5
+_LONGEST_NAP = timedelta(seconds=5)
 _MOST_PAGES = 10_000
 
 
@@ -53,7 +54,13 @@ class Discovery:
             if self._failures:
                 seconds = schedule.after_failure(self.cadence, key=self.rule.name, failures=self._failures)
                 wait = min(wait, timedelta(seconds=seconds))
-            await self.clock.sleep(wait)
+            await self._rest(wait)
+
+    async def _rest(self, span: timedelta) -> None:
+        """Return after ``span``, the time that the machine sleeps included."""
+        until = self.clock.elapsed() + span.total_seconds()
+        while (left := until - self.clock.elapsed()) > 0:
+            await self.clock.sleep(min(timedelta(seconds=left), _LONGEST_NAP))
 
     async def look(self) -> None:
         """Read the list of each uid once; a list that fails changes nothing and hides none of the others."""

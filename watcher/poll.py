@@ -20,7 +20,7 @@ from watcher.errors import (
     WatcherError,
 )
 from watcher.log import Edges
-from watcher.model import DeliveryState, Event, Findings, Reading, Snapshot
+from watcher.model import DeliveryState, Event, Findings, Read, Reading, Role, Snapshot
 from watcher.pacer import Pacer
 from watcher.ports import Answer, Clock, TicketApi
 from watcher.route import Routing, route
@@ -255,6 +255,7 @@ class Poller:
         ]
         await self.store.record(snapshot, findings, deliveries, watch=watched.rule.name)
         watched.saved(error=None)
+        _log_undocumented(self.account, snapshot, findings)
         for event in findings.events:
             _announce(event)
         if deliveries:
@@ -340,6 +341,19 @@ class Poller:
 
     def _outcome(self, watched: Watched) -> tuple[str, str, datetime, str | None]:
         return (self.account, watched.ticket.id, watched.last_poll_at or self.clock.now(), watched.error)
+
+
+def _log_undocumented(account: str, snapshot: Snapshot, findings: Findings) -> None:
+    """Say which values of new notes the vendor's pages do not list: they are kept, and somebody may know them."""
+    notes = findings.new_notes
+    strange = {
+        "role": {n.author.role_code for n in notes if n.author.role is Role.UNKNOWN},
+        "type": {n.type_code for n in notes if n.type == "unknown"},
+        "status": {n.read_code for n in notes if n.read is Read.UNKNOWN},
+    }
+    if any(strange.values()):
+        found = {name: ",".join(map(str, codes)) for name, codes in strange.items() if codes}
+        log.info("undocumented values", account=account, ticket=snapshot.ticket.id, **found)
 
 
 def _announce(event: Event) -> None:

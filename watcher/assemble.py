@@ -215,6 +215,7 @@ class _Assembly:
                     store=self.store,
                     clock=self.clock,
                     policy=self._retry_policy(sink.name),
+                    success="not sent (dry run)" if self.dry_run else "delivered",
                     disabled=f"the sink is switched off: {reason}" if reason else "",
                 )
             )

@@ -48,6 +48,8 @@ class Lane:
     store: Store
     clock: Clock
     policy: RetryPolicy
+    #: What is said of an event that the sink took.
+    success: str = "delivered"
     #: Why the sink is switched off; "" while it is not.
     disabled: str = ""
     #: Failed attempts since the start, and what the last of them said.
@@ -224,7 +226,7 @@ class Lane:
         facts = {"sink": self.name, "ticket": delivery.event.ticket.id, "event_id": delivery.event.id}
         match verdict:
             case Delivered():
-                log.info("delivered", **facts, attempt=delivery.attempts + 1)
+                log.info(self.success, **facts, attempt=delivery.attempts + 1)
                 if self._failures_in_a_row:
                     self._failures_in_a_row = 0
                     self._rest_until = float("-inf")

@@ -15,7 +15,7 @@ FILES = {
 PURE = {
     f"watcher.{name}"
     for name in (
-        *("detect", "route", "retry", "schedule", "envelope", "render", "model", "errors", "ports"),
+        *("detect", "route", "retry", "schedule", "jitter", "envelope", "render", "model", "errors", "ports"),
         *("ticketapi.signing", "ticketapi.wire", "ticketapi.failures"),
     )
 }

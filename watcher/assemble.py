@@ -36,9 +36,7 @@ from watcher.sinks.webhook import WebhookSink
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
 from watcher.ticketapi.client import TicketApiClient, endpoint_for
-from watcher.ticketapi.credentials import (
-    CachedCredentials,
-)
+from watcher.ticketapi.credentials import CachedCredentials
 from watcher.watched import Watched
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

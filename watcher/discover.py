@@ -88,7 +88,7 @@ class Discovery:
     def _strike_out(self, uid: str, shown: set[str]) -> None:
         """Note which tickets the list no longer shows: they are watched on, and asked for their status one by one."""
         for watched in self.poller.watched.values():
-            if watched.rule.name == self.rule.name and watched.account.uid == uid:
+            if watched.account.uid == uid:
                 watched.is_in_list = watched.ticket.id in shown
 
     async def _list(self, uid: str) -> list[Ticket]:

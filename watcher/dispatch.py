@@ -107,6 +107,8 @@ class Lane:
         await self._hasten_the_rest()
         started = 0
         for delivery in await self._next_due():
+            if self._is_stopping:
+                break
             self._busy.add(delivery.event.lane)
             attempts.start_soon(self._attempt, delivery)
             started += 1

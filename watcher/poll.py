@@ -147,7 +147,7 @@ class Poller:
                     break
                 looks.start_soon(look, ticket)
         if self._is_rejected:
-            for watched in map(self.watched.__getitem__, tickets):
+            for watched in filter(None, map(self.watched.get, tickets)):
                 watched.failure = watched.failure or "not asked, because the account's credentials are refused"
             return []
         return throttled

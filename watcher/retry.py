@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
 
 from watcher.errors import PermanentError, TransientError
+from watcher.jitter import fraction
 from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
 
 #: Waits between the attempts, as the Standard Webhooks specification suggests: 10 attempts over 75 hours.
@@ -53,7 +53,7 @@ def judge(
     if step > len(policy.schedule) or is_old:
         return Dead(now, f"{error}; given up after {made} attempts")
     wait = policy.schedule[step - 1]
-    wait += wait * _JITTER * _fraction(delivery.event.id, delivery.sink, made)
+    wait += wait * _JITTER * fraction(delivery.event.id, delivery.sink, made)
     if error.retry_after:
         wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))
     return Retry(now + wait, str(error))
@@ -71,9 +71,3 @@ def rest(failures: int, error: TransientError, *, wait: timedelta | None = None)
     if wait is not None:
         own = min(own, wait)
     return max(own, min(error.retry_after or timedelta(), LONGEST_RETRY_AFTER))
-
-
-def _fraction(*parts: str | int) -> float:
-    """Return a number in [0, 1) that is the same for the same parts: jitter that tests can foresee."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest()) / 2**32

@@ -7,7 +7,8 @@ import heapq
 import itertools
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
+
+from watcher.jitter import fraction
 
 #: A ticket whose last note is older than this is asked at ``idle_interval``, where one is configured.
 IDLE_AFTER = timedelta(days=1)
@@ -111,24 +112,19 @@ def after_look(cadence: Cadence, *, key: str, n: int, last_note_age: timedelta |
         interval = max(interval, cadence.idle_interval)
     if not is_open:
         interval = max(interval, cadence.interval * _CLOSED_FACTOR)
-    return interval.total_seconds() * (1 + cadence.jitter * (2 * _fraction(key, n) - 1))
+    return interval.total_seconds() * (1 + cadence.jitter * (2 * fraction(key, n) - 1))
 
 
 def after_failure(cadence: Cadence, *, key: str, failures: int) -> float:
     """Return the seconds until the next look after the n-th failed one in a row: doubling, half of it jitter."""
     ceiling = min(_LONGEST_BACKOFF_S, max(5 * cadence.interval.total_seconds(), _FIRST_BACKOFF_S))
     span: float = min(ceiling, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 12))
-    return span * (0.5 + 0.5 * _fraction(key, failures))
+    return span * (0.5 + 0.5 * fraction(key, failures))
 
 
 def after_refusal(cadence: Cadence) -> float:
     """Return the seconds until a ticket is tried again that the API will not show."""
     return max(_REFUSED_INTERVAL_S, cadence.interval.total_seconds())
-
-
-def _fraction(key: str, n: int) -> float:
-    # Not a checksum: those of ids that differ in one digit lie close together.
-    return int.from_bytes(blake2b(f"{key}/{n}".encode(), digest_size=4).digest()) / 2**32
 
 
 def is_over(last_note_at: datetime | None, *, now: datetime, is_open: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from watcher.detect import WatchRule, event_id
+from watcher.errors import SinkPartly
 from watcher.model import (
     Account,
     Author,
@@ -186,7 +187,11 @@ class FakeSink:
     name: str = "hub"
     target: str = "https://hub.example/"
     parallel: int = 1
+    spacing: timedelta = timedelta()
+    most_at_once: int | None = None
     received: list[Event] = field(default_factory=list)
+    #: What was taken, with whom it was for.
+    taken: list[Delivery] = field(default_factory=list)
     script: list[Exception | None] = field(default_factory=list)
     attempts: int = 0
     #: While this is set to an event, attempts wait for it.
@@ -196,15 +201,21 @@ class FakeSink:
         """Let the next attempts end so; None takes the event."""
         self.script.extend(errors)
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
+    def preview(self, event: Event, *, now: datetime) -> str:  # noqa: ARG002
+        return event.id
+
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         await anyio.lowlevel.checkpoint()
         self.attempts += 1
         if self.gate:
             await self.gate.wait()
         error = self.script.pop(0) if self.script else None
+        if error and not isinstance(error, SinkPartly):
+            raise error
+        self.received.append(delivery.event)
+        self.taken.append(delivery)
         if error:
             raise error
-        self.received.append(event)
 
 
 def with_text(of: Event, text: str) -> Event:

@@ -15,7 +15,20 @@ FILES = {
 PURE = {
     f"watcher.{name}"
     for name in (
-        *("detect", "route", "retry", "schedule", "jitter", "envelope", "render", "model", "errors", "ports"),
+        *(
+            "detect",
+            "route",
+            "retry",
+            "schedule",
+            "jitter",
+            "envelope",
+            "render",
+            "words",
+            "sample",
+            "model",
+            "errors",
+            "ports",
+        ),
         *("ticketapi.signing", "ticketapi.wire", "ticketapi.failures"),
     )
 }
@@ -29,7 +42,7 @@ ALLOWED = {
     ("watcher.simulator.verify", "watcher.ticketapi.signing"),
 }
 #: Who may see both stages and adapters: the composition root, and who starts it.
-ROOTS = {f"watcher.{name}" for name in ("assemble", "serve", "cli", "demo", "show", "__main__")}
+ROOTS = {f"watcher.{name}" for name in ("assemble", "outlets", "serve", "cli", "demo", "show", "__main__")}
 #: The store is what the stages work on; its contract is its own class.
 BELOW_STAGES = {"watcher.store"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from watcher.assemble import address_of
-from watcher.config import schema
+from watcher.config import sinks
 from watcher.config.load import Config, find, load
 from watcher.config.secrets import Secret, Vault
 from watcher.document import ProblemsFound
@@ -177,15 +177,14 @@ REFUSALS = [
     ),
     (
         MINIMAL.replace("console", "emial"),
-        "watcher.yaml:3:20 sinks.me.type: `emial` is not known; choose from: console, file, webhook",
-    ),
-    (
-        MINIMAL.replace("console", "desktop"),
-        "watcher.yaml:3:20 sinks.me.type: this version has no `desktop` sinks yet; it has console, file, webhook",
+        "watcher.yaml:3:20 sinks.me.type: `emial` is not known; did you mean `email`?",
     ),
     (
         MINIMAL.replace("{type: console}", "{url: 'https://x'}"),
-        "watcher.yaml:3:13 sinks.me.type: is missing; choose from: console, file, webhook",
+        (
+            "watcher.yaml:3:13 sinks.me.type: is missing; choose from: console, file, webhook, email, desktop, dingtalk, "
+            "feishu, wecom, slack, telegram, ntfy, apprise, exec"
+        ),
     ),
     (
         MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', sign: [plain]}"),
@@ -318,7 +317,7 @@ SIGNED = MINIMAL.replace("{type: console}", "{type: webhook, url: 'https://x', s
 
 def sign(config: Config) -> str:
     sink = config.model.sinks["me"]
-    assert isinstance(sink, schema.WebhookModel)
+    assert isinstance(sink, sinks.WebhookModel)
     return sink.sign[0].resolve(config.vault).reveal()
 
 

@@ -17,7 +17,7 @@ from tests.fakes import FakeApi, FakeClock, FakeSink, account, at, note, rule, t
 from watcher.daemon import Daemon
 from watcher.detect import event_id
 from watcher.dispatch import Lane
-from watcher.model import Event
+from watcher.model import Delivery
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.retry import RetryPolicy
@@ -67,9 +67,9 @@ class Watching(FakeSink):
 
     pass_point: Callable[[str], None] = lambda _name: None
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:
         self.pass_point("before send")
-        await super().send(event, now=now, replay=replay)
+        await super().send(delivery, now=now)
         self.pass_point("after send")
 
 

@@ -22,7 +22,7 @@ from watcher.clock import SystemClock
 from watcher.daemon import Daemon
 from watcher.dispatch import Lane, gather
 from watcher.errors import SinkGone, SinkRejected, SinkUnavailable, StoreError, StoreUnavailable
-from watcher.model import Delivered, DeliveryState, Event, Kind
+from watcher.model import Delivered, Delivery, DeliveryState, Event, Kind
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.ports import Clock
@@ -374,8 +374,8 @@ async def test_what_a_receiver_took_is_written_down_also_while_being_cancelled(t
     class Cancelling(FakeSink):
         """Takes the event in the moment in which everything is cancelled."""
 
-        async def send(self, event: Event, **_more: Any) -> None:
-            self.received.append(event)
+        async def send(self, delivery: Delivery, **_more: Any) -> None:
+            self.received.append(delivery.event)
             scope.cancel()
 
     with anyio.CancelScope() as scope:

@@ -14,9 +14,10 @@ from tests.fakes import account, at, event, note, ticket, with_text
 from watcher.detect import digest
 from watcher.envelope import EXCERPT_CHARS
 from watcher.model import Attachment, Author, Content, Event, Kind, Read, Role, TicketStatus
-from watcher.render import author, body, headline, local, one_line, plain_text, printable, status, title
+from watcher.render import Voice, author, body, headline, local, one_line, plain_text, printable, status, title
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+ENGLISH = Voice()
 
 
 def of_role(role: Role, name: str = "", **more: Any) -> Event:
@@ -54,24 +55,24 @@ def a_digest(*tickets: str) -> Event:
     ],
 )
 def test_a_headline_says_who_did_what(of: Event, text: str) -> None:
-    assert headline(of) == text
+    assert headline(of, ENGLISH) == text
 
 
 def test_tickets_of_two_accounts_are_two_tickets() -> None:
     members = [event(1, kind=Kind.UNREAD, account=account(name)) for name in ("a", "b")]
-    assert headline(digest(members, sink="desk", now=at(60))) == "2 tickets have unread replies"
+    assert headline(digest(members, sink="desk", now=at(60)), ENGLISH) == "2 tickets have unread replies"
 
 
 def test_every_kind_has_a_headline_and_every_status_its_words() -> None:
     for kind in Kind:
-        assert headline(replace(a_digest("A", "B") if kind is Kind.DIGEST else event(1), kind=kind))
-    words = {status(event(1, ticket=ticket(status=each))) for each in TicketStatus}
+        assert headline(replace(a_digest("A", "B") if kind is Kind.DIGEST else event(1), kind=kind), ENGLISH)
+    words = {status(event(1, ticket=ticket(status=each)), ENGLISH) for each in TicketStatus}
     assert len(words) == len(TicketStatus)
 
 
 def test_who_and_what_have_names_even_if_nothing_is_known() -> None:
-    assert author(None) == "Somebody"
-    assert title(event(1, ticket=ticket("T\x1b1", title=""))) == "ticket T\ufffd1"
+    assert author(None, ENGLISH) == "Somebody"
+    assert title(event(1, ticket=ticket("T\x1b1", title="")), ENGLISH) == "ticket T\ufffd1"
 
 
 # --- terminal safety --------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_an_event_of_hostile_texts_is_harmless(text: str, content: Content) -> N
         url=f"https://console.example/{text}",
     )
     for of in (hostile, digest([hostile, event(2)], sink="desk", now=at(60))):
-        shown = plain_text(of, content=content, zone=UTC)
+        shown = plain_text(of, Voice(content=content, zone=UTC))
         assert all(char in "\n\t" or is_harmless(char) for char in shown)
         assert shown.endswith("\n")
         assert "\n\n" not in shown
@@ -166,12 +167,12 @@ def test_an_event_of_hostile_texts_is_harmless(text: str, content: Content) -> N
     ],
 )
 def test_a_body_shows_as_much_as_it_may(content: Content, text: str, shown: str) -> None:
-    assert body(note(1, text=text), content) == shown
+    assert body(note(1, text=text), Voice(content=content)) == shown
 
 
 @pytest.mark.parametrize(("content", "shown"), [(Content.FULL, "[card]"), (Content.NONE, "")])
 def test_a_card_without_text_is_named(content: Content, shown: str) -> None:
-    assert body(note(1, text="", type="card"), content) == shown
+    assert body(note(1, text="", type="card"), Voice(content=content)) == shown
 
 
 def test_a_reply_in_plain_text() -> None:
@@ -186,25 +187,25 @@ def test_a_reply_in_plain_text() -> None:
             attachments=(Attachment(name="renew.log", url="https://oss.example/?Signature=s"),),
         ),
     )
-    assert plain_text(of, content=Content.FULL, zone=SHANGHAI) == (
+    assert plain_text(of, Voice(content=Content.FULL, zone=SHANGHAI)) == (
         "Agent 1024 replied: Why ECS renewal failed?\n"
         "  > 您好。续费失败的原因是账户余额不足。\n"
         "  >\n"
         "  > Please top up.\n"
         "  attached: renew.log\n"
-        "  0005PYGCW · prod · unknown · waiting for your feedback · 2021-06-11 15:32 CST · https://console.example/\n"
+        "  0005PYGCW · prod · unknown · waiting for your feedback · 2021-06-11 15:32 CST (07:32 UTC) · https://console.example/\n"
     )
 
 
 def test_without_content_and_address_the_facts_remain() -> None:
     of = replace(event(1), url="")
-    assert plain_text(of, content=Content.NONE, zone=UTC) == (
+    assert plain_text(of, Voice(content=Content.NONE, zone=UTC)) == (
         "agent 1024 replied: Why ECS renewal failed?\n  0005PYGCW · prod · unknown · unknown · 2026-01-15 12:00 UTC\n"
     )
 
 
 def test_a_digest_in_plain_text_tells_each_of_its_events() -> None:
-    lines = plain_text(a_digest("A", "B"), content=Content.FULL, zone=UTC).splitlines()
+    lines = plain_text(a_digest("A", "B"), Voice(content=Content.FULL, zone=UTC)).splitlines()
     assert lines[0] == "2 tickets have unread replies"
     assert [line for line in lines if line.startswith("  - ")] == [
         "  - Unread reply of agent 1024: Why ECS renewal failed?"
@@ -214,24 +215,24 @@ def test_a_digest_in_plain_text_tells_each_of_its_events() -> None:
 
 def test_a_note_without_a_time_is_shown_with_the_time_it_was_seen() -> None:
     of = event(1, note=note(1, created_at=None, read=Read.UNKNOWN))
-    assert "2026-01-15 12:01 UTC" in plain_text(of, content=Content.FULL, zone=UTC)
+    assert "2026-01-15 12:01 UTC" in plain_text(of, Voice(content=Content.FULL, zone=UTC))
 
 
 def test_a_fake_second_line_cannot_pass_for_ours() -> None:
     of = with_text(event(1), "hello\nAgent 1 replied: fake")
-    assert "\nAgent 1 replied" not in plain_text(of, content=Content.FULL, zone=UTC)
+    assert "\nAgent 1 replied" not in plain_text(of, Voice(content=Content.FULL, zone=UTC))
 
 
 @pytest.mark.parametrize(
     ("instant", "zone", "text"),
     [
-        (datetime(2021, 6, 11, 7, 32, 16, tzinfo=UTC), "Asia/Shanghai", "2021-06-11 15:32 CST"),
+        (datetime(2021, 6, 11, 7, 32, 16, tzinfo=UTC), "Asia/Shanghai", "2021-06-11 15:32 CST (07:32 UTC)"),
         (datetime(2021, 6, 11, 7, 32, 16, tzinfo=UTC), "UTC", "2021-06-11 07:32 UTC"),
-        (datetime(2021, 6, 11, 17, 32, tzinfo=UTC), "Asia/Tokyo", "2021-06-12 02:32 JST"),
-        (datetime(2021, 6, 11, 7, 32, tzinfo=UTC), "Europe/Berlin", "2021-06-11 09:32 CEST"),
-        (datetime(2021, 12, 11, 7, 32, tzinfo=UTC), "Europe/Berlin", "2021-12-11 08:32 CET"),
+        (datetime(2021, 6, 11, 17, 32, tzinfo=UTC), "Asia/Tokyo", "2021-06-12 02:32 JST (2021-06-11 17:32 UTC)"),
+        (datetime(2021, 6, 11, 7, 32, tzinfo=UTC), "Europe/Berlin", "2021-06-11 09:32 CEST (07:32 UTC)"),
+        (datetime(2021, 12, 11, 7, 32, tzinfo=UTC), "Europe/Berlin", "2021-12-11 08:32 CET (07:32 UTC)"),
         (datetime(2021, 6, 11, 7, 32, tzinfo=SHANGHAI), "UTC", "2021-06-10 23:32 UTC"),
     ],
 )
 def test_an_instant_is_shown_in_the_readers_zone(instant: datetime, zone: str, text: str) -> None:
-    assert local(instant, ZoneInfo(zone)) == text
+    assert local(instant, Voice(zone=ZoneInfo(zone))) == text

@@ -21,7 +21,7 @@ import anyio
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.fakes import NOON, at, event, note, ticket
+from tests.fakes import NOON, at, delivery, event, note, ticket
 from tests.servers import Receiver, open_raw, open_receiver
 from watcher import http
 from watcher.config.values import check_signing_secret
@@ -29,6 +29,7 @@ from watcher.detect import digest
 from watcher.errors import ConfigError, SinkGone, SinkUnavailable, TransientError
 from watcher.model import Content, Event
 from watcher.ports import Sink
+from watcher.render import Voice
 from watcher.sinks.console import ConsoleSink
 from watcher.sinks.dry import DrySink
 from watcher.sinks.file import FileSink
@@ -41,12 +42,12 @@ SECRETS = tuple("whsec_" + base64.b64encode(bytes([letter]) * 32).decode() for l
 
 
 def console(stream: TextIO, *, content: Content = Content.FULL) -> ConsoleSink:
-    return ConsoleSink(name="terminal", stream=stream, content=content, zone=SHANGHAI)
+    return ConsoleSink(name="terminal", stream=stream, voice=Voice(content=content, zone=SHANGHAI))
 
 
 async def test_the_console_says_who_replied_to_what() -> None:
     stream = io.StringIO()
-    await console(stream).send(event(), now=NOON)
+    await console(stream).send(delivery(event()), now=NOON)
     said = stream.getvalue()
     assert said.startswith("agent 1024 replied: Why ECS renewal failed?\n")
     assert "> Please try again." in said
@@ -58,19 +59,19 @@ async def test_the_console_says_who_replied_to_what() -> None:
 async def test_nothing_in_a_reply_steers_the_terminal() -> None:
     stream = io.StringIO()
     told = event(note=note(1, text="\x1b]0;owned\x07 \u202e evil \x9b2J\r\nsecond"), ticket=ticket(title="\x1b[31mred"))
-    await console(stream).send(told, now=NOON)
+    await console(stream).send(delivery(told), now=NOON)
     assert not {"\x1b", "\x07", "\x9b", "\r", "\u202e"} & set(stream.getvalue())
 
 
 async def test_content_that_is_not_to_leave_stays_here() -> None:
     stream = io.StringIO()
-    await console(stream, content=Content.NONE).send(event(), now=NOON)
+    await console(stream, content=Content.NONE).send(delivery(event()), now=NOON)
     assert "Please try again." not in stream.getvalue()
 
 
 async def test_a_terminal_that_knows_fewer_letters_gets_what_it_can_show(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="ascii") as stream:
-        await console(stream).send(event(note=note(1, text="请重试")), now=NOON)
+        await console(stream).send(delivery(event(note=note(1, text="请重试"))), now=NOON)
     assert "> ???" in (tmp_path / "out").read_text()
 
 
@@ -78,7 +79,7 @@ async def test_a_closed_console_is_unavailable() -> None:
     stream = io.StringIO()
     stream.close()
     with pytest.raises(SinkUnavailable, match="cannot write to the console"):
-        await console(stream).send(event(), now=NOON)
+        await console(stream).send(delivery(event()), now=NOON)
 
 
 async def test_a_pipe_whose_reader_is_gone_is_unavailable() -> None:
@@ -86,7 +87,7 @@ async def test_a_pipe_whose_reader_is_gone_is_unavailable() -> None:
     os.close(reader)
     stream = os.fdopen(writer, "w", encoding="utf-8")
     with pytest.raises(SinkUnavailable, match="Broken pipe"):
-        await console(stream).send(event(), now=NOON)
+        await console(stream).send(delivery(event()), now=NOON)
     stream.close()
 
 
@@ -94,7 +95,7 @@ async def test_a_pipe_that_nobody_reads_holds_up_nothing_else() -> None:
     reader, writer = os.pipe()
     stream = os.fdopen(writer, "w", encoding="utf-8")
     with anyio.move_on_after(0.2) as scope:
-        await console(stream).send(event(note=note(1, text="x" * 1_000_000)), now=NOON)
+        await console(stream).send(delivery(event(note=note(1, text="x" * 1_000_000))), now=NOON)
     assert scope.cancelled_caught
     # Let the thread that still writes come to its end.
     with os.fdopen(reader, "rb") as drain:
@@ -107,7 +108,7 @@ async def test_a_pipe_that_nobody_reads_holds_up_nothing_else() -> None:
 async def test_a_dry_run_names_the_sink_and_the_id() -> None:
     stream = io.StringIO()
     told = event()
-    await DrySink(name="hub", console=console(stream)).send(told, now=NOON)
+    await DrySink(name="hub", console=console(stream)).send(delivery(told), now=NOON)
     assert stream.getvalue().startswith(f"would go to hub as {told.id}:\n")
 
 
@@ -126,7 +127,7 @@ async def test_each_event_is_one_line_behind_the_others(tmp_path: Path) -> None:
     sink = file(tmp_path / "new" / "events.jsonl")
     told = [event(n, note=note(n, text="first\nsecond 请\u2028third")) for n in (1, 2)]
     for each in told:
-        await sink.send(each, now=NOON)
+        await sink.send(delivery(each), now=NOON)
     text = (tmp_path / "new" / "events.jsonl").read_bytes()
     assert [json.loads(line)["id"] for line in text.split(b"\n")[:-1]] == [each.id for each in told]
     assert text.endswith(b"\n")
@@ -135,7 +136,7 @@ async def test_each_event_is_one_line_behind_the_others(tmp_path: Path) -> None:
 async def test_a_line_that_was_cut_off_swallows_no_other(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"id":"msg_whole"}\n{"id":"msg_ha')
-    await file(path).send(event(), now=NOON)
+    await file(path).send(delivery(event()), now=NOON)
     whole, torn, new = path.read_text().splitlines()
     assert (whole, torn) == ('{"id":"msg_whole"}', '{"id":"msg_ha')
     assert json.loads(new)["id"] == event().id
@@ -143,9 +144,9 @@ async def test_a_line_that_was_cut_off_swallows_no_other(tmp_path: Path) -> None
 
 async def test_the_file_may_be_rotated_at_any_time(tmp_path: Path) -> None:
     sink, path = file(tmp_path / "events.jsonl"), tmp_path / "events.jsonl"
-    await sink.send(event(1), now=NOON)
+    await sink.send(delivery(event(1)), now=NOON)
     path.rename(tmp_path / "events.1")
-    await sink.send(event(2), now=NOON)
+    await sink.send(delivery(event(2)), now=NOON)
     assert [len(lines(each)) for each in (path, tmp_path / "events.1")] == [1, 1]
 
 
@@ -153,17 +154,17 @@ async def test_a_place_that_cannot_be_written_is_unavailable(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "events.jsonl", tmp_path, Path("/proc/nowhere/events.jsonl")):
         with pytest.raises(SinkUnavailable, match=f"cannot write to {path}: "):
-            await file(path).send(event(), now=NOON)
+            await file(path).send(delivery(event()), now=NOON)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 async def test_a_full_disk_is_unavailable() -> None:
     with pytest.raises(SinkUnavailable, match="No space left on device"):
-        await file(Path("/dev/full")).send(event(), now=NOON)
+        await file(Path("/dev/full")).send(delivery(event()), now=NOON)
 
 
 async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    await file(tmp_path / "events.jsonl").send(event(), now=NOON)
+    await file(tmp_path / "events.jsonl").send(delivery(event()), now=NOON)
     assert (tmp_path / "events.jsonl").stat().st_mode & 0o777 == 0o600
 
 
@@ -180,7 +181,7 @@ async def webhook(url: str, *, secrets: tuple[str, ...] = SECRETS[:1], **more: A
 async def sent(receiver: Receiver, told: Event, *, now: datetime | None = None, **more: Any) -> dict[str, str]:
     """Send an event; return the headers with which it arrived."""
     async with webhook(receiver.url, **more) as sink:
-        await sink.send(told, now=now or datetime.now(UTC))
+        await sink.send(delivery(told), now=now or datetime.now(UTC))
     return {name.lower(): value for name, value in receiver.received[-1].headers.items()}
 
 
@@ -290,7 +291,7 @@ async def answer_to(receiver: Receiver) -> TransientError | SinkGone | None:
     refusal: TransientError | SinkGone | None = None
     async with webhook(f"{receiver.url}hook?key=SECRET") as sink:
         try:
-            await sink.send(event(), now=NOON)
+            await sink.send(delivery(event()), now=NOON)
         except (SinkUnavailable, SinkGone) as error:
             refusal = error
     assert not [word for word in ("SECRET", "whsec_", "http://") if word in str(refusal)]
@@ -381,7 +382,7 @@ async def test_an_answer_that_is_not_whole_is_tried_again(answer: bytes, then: s
         webhook(f"{url}hook?key=SECRET", timeout=timedelta(seconds=0.3)) as sink,
     ):
         with pytest.raises(SinkUnavailable, match=words) as caught:
-            await sink.send(event(), now=NOON)
+            await sink.send(delivery(event()), now=NOON)
     assert "SECRET" not in str(caught.value)
 
 
@@ -390,7 +391,7 @@ async def test_a_receiver_that_is_not_there_is_named_without_its_secret() -> Non
         url = receiver.url
     async with webhook(f"{url}hook?key=SECRET") as sink:
         with pytest.raises(SinkUnavailable, match=r"cannot connect to 127\.0\.0\.1:") as caught:
-            await sink.send(event(), now=NOON)
+            await sink.send(delivery(event()), now=NOON)
     assert "SECRET" not in str(caught.value)
     assert "SECRET" not in sink.target
 

@@ -1,12 +1,10 @@
 """The composition root: the only place that turns configuration into parts and puts them together."""
 
 import os
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
 
 import aiohttp
 import structlog
@@ -15,24 +13,21 @@ from watcher import http
 from watcher.auth import Sources
 from watcher.config import schema
 from watcher.config.load import Config
-from watcher.config.values import SecretRef, check_signing_secret, check_url, reveal
+from watcher.config.values import reveal
 from watcher.daemon import Daemon
 from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
-from watcher.document import Problem, ProblemsFound, dotted
+from watcher.document import ProblemsFound
 from watcher.errors import ConfigError
 from watcher.model import Account, Ticket, TicketStatus
+from watcher.outlets import Outlets
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.ports import Clock, Sink
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
-from watcher.sinks.console import ConsoleSink
-from watcher.sinks.dry import DrySink
-from watcher.sinks.file import FileSink
-from watcher.sinks.webhook import WebhookSink
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
 from watcher.ticketapi.client import TicketApiClient, endpoint_for
@@ -48,7 +43,7 @@ def state_path(config: Config) -> Path:
     """Return the database file: the configured one, else one in the state directory of service or user."""
     environ = config.vault.environ
     if config.model.storage.path:
-        return _beside(config, config.model.storage.path)
+        return config.beside(config.model.storage.path)
     if environ.get("STATE_DIRECTORY"):
         return Path(environ["STATE_DIRECTORY"].split(":")[0]) / "watcher.db"
     if os.geteuid() == 0 or os.access(_SYSTEM_STATE, os.W_OK):
@@ -59,11 +54,6 @@ def state_path(config: Config) -> Path:
         return Path.home() / ".local" / "state" / "watcher" / "watcher.db"
     except RuntimeError as error:
         raise ConfigError("there is no home directory to keep the state in; set `storage.path`") from error
-
-
-def _beside(config: Config, path: Path) -> Path:
-    """Return a path as the file means it: relative to the file's own folder."""
-    return config.path.parent / path.expanduser()
 
 
 def address_of(account: schema.AccountModel) -> str:
@@ -100,7 +90,8 @@ class _Assembly:
 
     async def daemon(self) -> Daemon:
         model = self.config.model
-        sinks = [self._sink(name, sink) for name, sink in model.sinks.items()]
+        outlets = Outlets(config=self.config, session=self.session)
+        sinks = [outlets.dry(name) if self.dry_run else outlets.build(name) for name in model.sinks]
         daemon = Daemon(
             store=self.store,
             clock=self.clock,
@@ -199,7 +190,7 @@ class _Assembly:
 
     # --- sinks --------------------------------------------------------------------------------------------
 
-    async def _lanes(self, sinks: list[Sink]) -> list[Lane]:
+    async def _lanes(self, sinks: Sequence[Sink]) -> list[Lane]:
         disabled = await self.store.disabled()
         lanes = []
         for sink in sinks:
@@ -226,51 +217,6 @@ class _Assembly:
     def _retry_policy(self, sink: str) -> RetryPolicy:
         own = self.config.model.sinks[sink].retry or self.config.model.defaults.retry
         return RetryPolicy(schedule=tuple(own.schedule))
-
-    def _sink(self, name: str, model: schema.Sink) -> Sink:
-        defaults = self.config.model.defaults
-        content = model.content or defaults.content
-        if self.dry_run:
-            console = ConsoleSink(name=name, stream=sys.stdout, content=content, zone=defaults.timezone)
-            return DrySink(name=name, console=console)
-        match model:
-            case schema.ConsoleModel():
-                return ConsoleSink(
-                    name=name, stream=sys.stdout, content=content, zone=model.timezone or defaults.timezone
-                )
-            case schema.FileModel():
-                return FileSink(name=name, path=_beside(self.config, model.path), content=content)
-            case schema.WebhookModel():
-                return WebhookSink(
-                    self.session,
-                    name=name,
-                    url=self._webhook_url(name, model),
-                    secrets=[
-                        self._signing_secret(name, position, secret) for position, secret in enumerate(model.sign)
-                    ],
-                    headers=model.headers,
-                    content=content,
-                    timeout=model.timeout,
-                    proxy=reveal(model.proxy, self.config.vault) or None,
-                )
-            case _:
-                assert_never(model)
-
-    def _webhook_url(self, name: str, model: schema.WebhookModel) -> str:
-        try:
-            return check_url(reveal(model.url, self.config.vault), schemes=("http", "https"))
-        except ValueError as error:
-            raise self._problem(str(error), "sinks", name, "url") from error
-
-    def _signing_secret(self, name: str, position: int, reference: SecretRef) -> str:
-        secret = reveal(reference, self.config.vault)
-        try:
-            return check_signing_secret(secret)
-        except ConfigError as error:
-            raise self._problem(str(error), "sinks", name, "sign", position) from error
-
-    def _problem(self, message: str, *key: str | int) -> ProblemsFound:
-        return ProblemsFound([Problem(self.config.mark(*key), dotted(key), message)])
 
 
 def _listed(number: str, row: TicketRow | None, account: Account, rule: WatchRule, cadence: Cadence) -> Watched:

@@ -77,20 +77,23 @@ def _event(kind: Kind, note: Note, snapshot: Snapshot, rule: WatchRule) -> Event
         recorded_at=snapshot.taken_at,
         watch=rule.name,
         labels=dict(rule.labels),
+        is_first=not any(
+            other.author.role is not Role.CUSTOMER and other.order < note.order for other in snapshot.notes
+        ),
         unread=Unread(in_ticket=len(unread), since=unread[0].created_at if unread else None),
         url=rule.ticket_url.replace("{ticket_id}", quote(snapshot.ticket.id, safe="")),
     )
 
 
-def digest(events: Iterable[Event], *, sink: str, now: datetime) -> Event:
+def digest(events: Iterable[Event], *, sink: str, receiver: str = "", now: datetime) -> Event:
     """Return one event that tells all of ``events``, oldest first.
 
-    Its id follows from theirs and the sink, so that gathering the same again repeats the same digest.
+    Its id follows from theirs and from who is told, so that gathering the same again repeats the same digest.
     """
     members = tuple(sorted(events, key=lambda event: (event.occurred_at, event.id)))
     first = members[0]
     return Event(
-        id=_message_id("digest", sink, *(event.id for event in members)),
+        id=_message_id("digest", *filter(None, (sink, receiver)), *(event.id for event in members)),
         kind=Kind.DIGEST,
         account=first.account,
         ticket=first.ticket,

@@ -1,21 +1,21 @@
 """Stage two: due deliveries -> sink -> verdict -> settle. One lane for each sink, so that none delays another."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from watcher import retry
+from watcher import retry, route
 from watcher.bell import Bell
-from watcher.errors import PermanentError, SinkGone, SinkUnavailable, StoreUnavailable, TransientError
+from watcher.errors import PermanentError, SinkGone, SinkPartly, SinkUnavailable, StoreUnavailable, TransientError
 from watcher.log import Edges
 from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
 from watcher.ports import Clock, Sink
 from watcher.retry import RetryPolicy
-from watcher.route import digests
+from watcher.route import LARGEST_DIGEST
 from watcher.store import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 async def gather(store: Store, *, now: datetime, all_of_them: bool) -> int:
     """Let out what is held and whose time has come (or all of it), as digests; return how many messages came out."""
     held = await store.held(until=_LATEST if all_of_them else now)
-    messages = digests(held, now=now)
+    messages = route.digests(held, now=now)
     for message, members in messages:
         if members:
             await store.fold(message, members)
@@ -59,6 +59,7 @@ class Lane:
     _has_recovered: bool = False
     _is_being_disabled: bool = False
     _rest_until: float = float("-inf")
+    _next_slot_at: float = float("-inf")
     _busy: set[str] = field(default_factory=set)
     _is_stopping: bool = False
     _patience_s: float = float("inf")
@@ -72,6 +73,13 @@ class Lane:
 
     def ring(self) -> None:
         """Look at once whether something is due."""
+        self._bell.ring()
+
+    def recover(self) -> None:
+        """Try at once all that waits: the sink says of itself that it can deliver again."""
+        self._failures_in_a_row = 0
+        self._rest_until = float("-inf")
+        self._has_recovered = True
         self._bell.ring()
 
     def stop(self) -> None:
@@ -102,14 +110,15 @@ class Lane:
         if self.disabled and not await self._is_switched_on_again():
             await self._bury()
             return 0
-        if self._room <= 0 or self.clock.elapsed() < self._rest_until:
+        if self._room <= 0 or self.clock.elapsed() < max(self._rest_until, self._next_slot_at):
             return 0
         await self._hasten_the_rest()
         started = 0
         for delivery in await self._next_due():
             if self._is_stopping:
                 break
-            self._busy.add(delivery.event.lane)
+            self._busy.add(delivery.lane)
+            self._take_slot()
             attempts.start_soon(self._attempt, delivery)
             started += 1
         return started
@@ -120,7 +129,27 @@ class Lane:
             waiting = await self.store.due(self.name, now=self.clock.now(), most=1, busy=self._busy, only_tried=True)
             if waiting:
                 return waiting
-        return await self.store.due(self.name, now=self.clock.now(), most=self._room, busy=self._busy)
+        now = self.clock.now()
+        return await self._merge_due(now) or await self.store.due(
+            self.name, now=now, most=1 if self.sink.spacing else self._room, busy=self._busy
+        )
+
+    async def _merge_due(self, now: datetime) -> list[Delivery]:
+        """Let a digest tell what is due, if the sink wants that many events told as one."""
+        most = self.sink.most_at_once
+        if most is None or self._busy:
+            return []
+        waiting = await self.store.mergeable(self.name, now=now, most=LARGEST_DIGEST)
+        members = route.largest_group(waiting)
+        if len(members) <= most:
+            return []
+        whole = route.merged(members, now=now)
+        await self.store.fold(whole, members)
+        log.info("told as one", sink=self.name, events=len(members), event_id=whole.event.id)
+        return [whole]
+
+    def _take_slot(self) -> None:
+        self._next_slot_at = self.clock.elapsed() + self.sink.spacing.total_seconds()
 
     @property
     def _room(self) -> int:
@@ -129,7 +158,7 @@ class Lane:
 
     async def _nap(self) -> float:
         """Return for how many seconds nothing can be started, unless the bell rings."""
-        rest = self._rest_until - self.clock.elapsed()
+        rest = max(self._rest_until, self._next_slot_at) - self.clock.elapsed()
         if rest > 0:
             return min(rest, _LONGEST_NAP_S)
         due_at = await self.store.next_due(self.name, busy=self._busy) if self._room > 0 else None
@@ -148,11 +177,26 @@ class Lane:
             return
         # One instant for all: what fails is due later than that, and so not found again.
         now = self.clock.now()
-        while found := await self.store.due(self.name, now=now, most=self.sink.parallel):
+        while found := await self._due_in_round(now):
             async with anyio.create_task_group() as attempts:
                 for delivery in found:
                     attempts.start_soon(self._attempt, delivery)
         await self._hasten_the_rest()
+
+    async def _due_in_round(self, now: datetime) -> list[Delivery]:
+        most = 1 if self.sink.spacing else self.sink.parallel
+        found = await self._merge_due(now) or await self.store.due(self.name, now=now, most=most)
+        if found:
+            wait = self._next_slot_at - self.clock.elapsed()
+            if wait > 0:
+                await self.clock.sleep(timedelta(seconds=wait))
+            self._take_slot()
+        return found
+
+    async def attempt_only(self, delivery: Delivery) -> None:
+        """Attempt this one delivery, whatever else waits."""
+        self._patience_s = _ROUND_PATIENCE_S
+        await self._attempt(delivery)
 
     async def _hasten_the_rest(self) -> None:
         """After a sink has recovered, let all that waits for another attempt wait no longer."""
@@ -167,18 +211,46 @@ class Lane:
         failures_before = self._failures_in_a_row
         try:
             error = await self._send(delivery)
-            now = self.clock.now()
-            verdict = retry.judge(delivery, error, now=now, policy=self.policy)
+            if isinstance(error, SinkPartly):
+                await self._split(delivery, error)
+                await self._draw_conclusions(delivery, Delivered(self.clock.now()), None, failures_before)
+                return
+            verdict = retry.judge(delivery, error, now=self.clock.now(), policy=self.policy)
             await self._write_down(lambda: self.store.settle(delivery, verdict))
             await self._draw_conclusions(delivery, verdict, error, failures_before)
         finally:
-            self._busy.discard(delivery.event.lane)
+            self._busy.discard(delivery.lane)
             self._bell.ring()
 
-    async def _send(self, delivery: Delivery) -> TransientError | PermanentError | None:
+    async def _split(self, delivery: Delivery, error: SinkPartly) -> None:
+        """Write down who has the event; whoever lacks it gets a delivery of their own."""
+        now = self.clock.now()
+        left = {
+            receiver: retry.judge(delivery, each, now=now, policy=self.policy) for receiver, each in error.left.items()
+        }
+        await self._write_down(lambda: self.store.settle_parts(delivery, at=now, left=left))
+        for receiver, verdict in left.items():
+            self._say_what_is_left(replace(delivery, receiver=receiver), verdict)
+
+    def _say_what_is_left(self, delivery: Delivery, verdict: Verdict) -> None:
+        facts = {"sink": self.name, "receiver": delivery.receiver, "ticket": delivery.event.ticket.id}
+        match verdict:
+            case Retry(due_at, error):
+                next_try = f"{due_at.astimezone():%H:%M:%S}"
+                log.warning("delivery postponed", error=error, **facts, event_id=delivery.event.id, next_try=next_try)
+            case Dead(_, error):
+                again = f"watcher replay {delivery.event.id} --sink {self.name}"
+                log.error("delivery given up", error=error, **facts, event_id=delivery.event.id, next=again)
+            case Delivered():
+                log.info(self.success, **facts, event_id=delivery.event.id, attempt=delivery.attempts + 1)
+        if not isinstance(verdict, Delivered):
+            self.failures += 1
+            self.last_error = f"{delivery.receiver}: {verdict.error}"
+
+    async def _send(self, delivery: Delivery) -> TransientError | PermanentError | SinkPartly | None:
         try:
-            await self.sink.send(delivery.event, now=self.clock.now(), replay=delivery.replay)
-        except (TransientError, PermanentError) as error:
+            await self.sink.send(delivery, now=self.clock.now())
+        except (TransientError, PermanentError, SinkPartly) as error:
             return error
         except Exception as error:  # a sink's mistake must not end the daemon; the only such place
             log.error(  # noqa: TRY400 - no traceback at the default level
@@ -225,6 +297,10 @@ class Lane:
         error: TransientError | PermanentError | None,
         failures_before: int,
     ) -> None:
+        if delivery.receiver:
+            # That one receiver fails says nothing of the sink.
+            self._say_what_is_left(delivery, verdict)
+            return
         facts = {"sink": self.name, "ticket": delivery.event.ticket.id, "event_id": delivery.event.id}
         match verdict:
             case Delivered():

@@ -30,8 +30,9 @@ _TYPES = {
     Kind.REPLY: "watcher.note.created.v1",
     Kind.UNREAD: "watcher.note.unread.v1",
     Kind.DIGEST: "watcher.digest.v1",
+    Kind.TEST: "watcher.test.v1",
 }
-_REASONS = {Kind.REPLY: "new", Kind.UNREAD: "unread", Kind.DIGEST: "unread"}
+_REASONS = {Kind.REPLY: "new", Kind.UNREAD: "unread", Kind.DIGEST: "unread", Kind.TEST: "test"}
 _READ = {Read.UNREAD: False, Read.READ: True, Read.UNKNOWN: None}
 
 

@@ -4,6 +4,7 @@ A class exists only because some ``except`` treats it differently. Texts name th
 URL's query, a header, a secret or a body. Causes are chained.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 
@@ -75,6 +76,14 @@ class SinkUnavailable(TransientError):
 
 class SinkRejected(PermanentError):
     """The receiver will never take this event."""
+
+
+class SinkPartly(WatcherError):
+    """Some receivers have it, those in ``left`` do not: each is a delivery of its own from now on."""
+
+    def __init__(self, left: Mapping[str, TransientError | PermanentError]) -> None:
+        super().__init__("; ".join(f"{receiver}: {error}" for receiver, error in left.items()))
+        self.left = dict(left)
 
 
 class SinkGone(PermanentError):

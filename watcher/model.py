@@ -65,6 +65,13 @@ class FirstRun(StrEnum):
     EVERYTHING = "everything"
 
 
+class Language(StrEnum):
+    """The language of the texts that we write; replies are never translated."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
 class Content(StrEnum):
     """How much of a reply leaves the watcher."""
 
@@ -181,6 +188,8 @@ class Kind(StrEnum):
     REPLY = "reply"
     UNREAD = "unread"
     DIGEST = "digest"
+    #: Made by `watcher test`; it tells of no ticket.
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +215,8 @@ class Event:
     unread: Unread = Unread()
     #: Where a person can open the ticket.
     url: str = ""
+    #: True for the first agent note of a conversation: what it starts, later ones continue.
+    is_first: bool = False
     #: The single events of a digest, in the order in which they are told.
     events: tuple["Event", ...] = ()
 
@@ -265,10 +276,12 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event for one sink."""
+    """One event for one sink; or for one receiver of it, where the others have the event already."""
 
     event: Event
     sink: str
+    #: Which of the sink's receivers (a mail address, a service, a user) still lacks the event; "" for all of them.
+    receiver: str = ""
     state: DeliveryState
     #: Attempts already made.
     attempts: int
@@ -278,6 +291,11 @@ class Delivery:
     hastened: int = 0
     #: True when a person asked for it to be sent again.
     replay: bool = False
+
+    @property
+    def lane(self) -> str:
+        """What this must go out in order with; who lacks an event holds up nobody else."""
+        return f"{self.event.lane} {self.receiver}" if self.receiver else self.event.lane
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from watcher.model import Event, Reading, Ticket, TicketPage
+from watcher.model import Delivery, Event, Reading, Ticket, TicketPage
 
 
 class Clock(Protocol):
@@ -59,7 +59,7 @@ class Sink(Protocol):
     """Where events go.
 
     ``send`` may be called again with the same event: the receiver sees the same id. It raises
-    ``SinkUnavailable``, ``SinkRejected`` or ``SinkGone``.
+    ``SinkUnavailable``, ``SinkRejected``, ``SinkGone`` or ``SinkPartly``, whose texts hold no secret.
     """
 
     @property
@@ -77,6 +77,23 @@ class Sink(Protocol):
         """How many events may be under way at once."""
         ...
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:
-        """Hand over one event, within the sink's own time limit."""
+    @property
+    def spacing(self) -> timedelta:
+        """How long to wait at least from one message to the next."""
+        ...
+
+    @property
+    def most_at_once(self) -> int | None:
+        """So many waiting events are told one by one, more of them as one digest; None: always one by one."""
+        ...
+
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:
+        """Hand over one event, within the sink's own time limit.
+
+        A delivery that names a ``receiver`` goes to that one alone.
+        """
+        ...
+
+    def preview(self, event: Event, *, now: datetime) -> str:
+        """Return what would be sent, readable by people and with secrets left out; nothing is sent."""
         ...

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from watcher.errors import PermanentError, TransientError
 from watcher.jitter import fraction
-from watcher.model import Dead, Delivered, Delivery, Retry, Verdict
+from watcher.model import Dead, Delivered, Delivery, Kind, Retry, Verdict
 
 #: Waits between the attempts, as the Standard Webhooks specification suggests: 10 attempts over 75 hours.
 DEFAULT_SCHEDULE = tuple(
@@ -45,7 +45,8 @@ def judge(
     """
     if error is None:
         return Delivered(now)
-    if isinstance(error, PermanentError):
+    if isinstance(error, PermanentError) or delivery.event.kind is Kind.TEST:
+        # Who asked for a test waits for what comes of it; nobody wants it in the middle of the night.
         return Dead(now, str(error))
     made = delivery.attempts + 1
     step = max(made - delivery.hastened, 1)

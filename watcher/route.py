@@ -1,7 +1,7 @@
 """Decide which sinks an event goes to, and whether now. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from watcher.detect import digest
@@ -49,13 +49,31 @@ def digests(held: Iterable[Delivery], *, now: datetime) -> list[tuple[Delivery, 
     for delivery in held:
         by_sink.setdefault(delivery.sink, []).append(delivery)
     result: list[tuple[Delivery, list[Delivery]]] = []
-    for sink, waiting in by_sink.items():
+    for waiting in by_sink.values():
         for start in range(0, len(waiting), LARGEST_DIGEST):
             members = waiting[start : start + LARGEST_DIGEST]
-            if len(members) == 1:
-                result.append((members[0], []))
-                continue
-            whole = digest((member.event for member in members), sink=sink, now=now)
-            due = replace(members[0], event=whole, state=DeliveryState.DUE, due_at=now, created_at=now)
-            result.append((due, members))
+            result.append((merged(members, now=now), members) if len(members) > 1 else (members[0], []))
     return result
+
+
+def largest_group(waiting: Iterable[Delivery]) -> list[Delivery]:
+    """Return those of the receiver for whom the most waits."""
+    by_receiver: dict[str, list[Delivery]] = {}
+    for delivery in waiting:
+        by_receiver.setdefault(delivery.receiver, []).append(delivery)
+    return max(by_receiver.values(), key=len, default=[])
+
+
+def merged(members: Sequence[Delivery], *, now: datetime) -> Delivery:
+    """Return the delivery of one digest that tells all of ``members``, which are of one sink and receiver."""
+    first = members[0]
+    whole = digest((member.event for member in members), sink=first.sink, receiver=first.receiver, now=now)
+    return Delivery(
+        event=whole,
+        sink=first.sink,
+        receiver=first.receiver,
+        state=DeliveryState.DUE,
+        attempts=0,
+        due_at=now,
+        created_at=now,
+    )

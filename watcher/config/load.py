@@ -25,15 +25,9 @@ _MAPS = ("accounts", "watches", "sinks")
 _NOT_YET = {
     (): {"routes", "time_intervals", "expect", "trouble", "heartbeat", "server"},
     ("accounts",): {"sweep"},
-    ("defaults",): {"language"},
     ("storage",): {"url", "backup"},
-    ("sinks",): {"attachments", "rate", "mention", "language"},
 }
 _EVENTS_NOT_YET = {"status", "read", "unread"}
-_SINKS_NOT_YET = {
-    "email", "desktop", "dingtalk", "feishu", "wecom", "slack", "telegram", "ntfy", "apprise", "exec",
-}  # fmt: skip
-
 
 #: Where pydantic sees a problem: a key path with the names of union members in between.
 Loc = tuple[str | int, ...]
@@ -51,6 +45,10 @@ class Config:
     def mark(self, *key: str | int) -> Mark:
         """Return where a key stands."""
         return self._document.mark(key)
+
+    def beside(self, path: Path) -> Path:
+        """Return a path as the file means it: relative to the file's own folder."""
+        return self.path.parent / path.expanduser()
 
     @property
     def watches(self) -> dict[str, WatchModel]:
@@ -228,8 +226,6 @@ def _wrong_type(kind: str, loc: Loc, context: dict[str, Any]) -> str:
     if kind == "union_tag_not_found":
         return f"is missing; choose from: {', '.join(expected)}"
     tag = str(context.get("tag", ""))
-    if tag in _SINKS_NOT_YET and "webhook" in expected:
-        return f"this version has no `{tag}` sinks yet; it has {', '.join(expected)}"
     return f"`{tag}` is not known; {did_you_mean(tag, expected)}"
 
 

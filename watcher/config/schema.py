@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from watcher.config.sinks import RetryModel, Sink
 from watcher.config.values import (
     Duration,
     FilePath,
@@ -13,15 +14,13 @@ from watcher.config.values import (
     Rate,
     SecretRef,
     Share,
-    SigningSecretRef,
     Text,
     TicketNumber,
     Zone,
     check_url,
     type_list,
 )
-from watcher.model import Content, FirstRun, TicketStatus
-from watcher.retry import DEFAULT_SCHEDULE
+from watcher.model import Content, FirstRun, Language, TicketStatus
 
 _CONSOLES = {
     "cn": "https://workorder.console.aliyun.com/",
@@ -151,18 +150,13 @@ class DefaultPollModel(PollModel):
     """Time limit of one call, with all its attempts."""
 
 
-class RetryModel(Model):
-    """When a delivery that failed is tried again."""
-
-    schedule: Annotated[list[Duration], type_list] = list(DEFAULT_SCHEDULE)
-    """The waits after the first, second, ... failed attempt; after the last one the delivery is given up."""
-
-
 class DefaultsModel(Model):
     """What every watch and every sink inherits."""
 
     timezone: Zone = ZoneInfo("UTC")
     """For times of day in texts."""
+    language: Language = Language.ENGLISH
+    """Of the texts that we write: `en` or `zh`; replies are never translated."""
     poll: DefaultPollModel = DefaultPollModel()
     first_run: FirstRun = FirstRun.UNREAD
     """What a new watch says of older notes: what is unread, nothing, or everything."""
@@ -209,74 +203,6 @@ class WatchModel(Model):
     labels: dict[Text, str] = {}
     """Free labels; they stand in every event."""
 
-
-# --- sinks ------------------------------------------------------------------------------------------------
-
-
-class SinkModel(Model):
-    """What every sink may override."""
-
-    content: Content | None = None
-    retry: RetryModel | None = None
-
-
-class ConsoleModel(SinkModel):
-    """Prints to standard output."""
-
-    type: Literal["console"]
-    timezone: Zone | None = None
-    """For the times in texts."""
-
-
-class FileModel(SinkModel):
-    """Appends JSON lines to a file."""
-
-    type: Literal["file"]
-    path: FilePath
-    """The file; a relative path starts at the folder of watcher.yaml."""
-
-
-class WebhookModel(SinkModel):
-    """Posts CloudEvents, signed by Standard Webhooks."""
-
-    type: Literal["webhook"]
-    url: SecretRef | Text
-    format: Literal["cloudevents"] = "cloudevents"
-    sign: Annotated[list[SigningSecretRef], Field(max_length=10), type_list] = []
-    """Secrets of the form `whsec_...`; with several, each signs, for rotation."""
-    headers: dict[Text, str] = {}
-    """Further request headers."""
-    timeout: Duration = timedelta(seconds=20)
-    """Time limit of one attempt."""
-    proxy: SecretRef | Text | None = None
-    """An HTTP proxy; absent, the standard environment variables decide."""
-
-    @field_validator("proxy")
-    @classmethod
-    def _is_proxy(cls, value: SecretRef | str | None) -> SecretRef | str | None:
-        return check_url(value, schemes=("https", "http")) if isinstance(value, str) else value
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, value: SecretRef | str) -> SecretRef | str:
-        return check_url(value, schemes=("http", "https")) if isinstance(value, str) else value
-
-    @field_validator("headers")
-    @classmethod
-    def _are_headers(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in name) or not name.isascii():
-                raise ValueError(f"`{name}` is not a header name")
-            if not text.isprintable():
-                raise ValueError(f"the value of `{name}` holds a character that a header may not hold")
-            if name.lower().startswith("webhook-") or name.lower() in _OWN_HEADERS:
-                raise ValueError(f"`{name}` is set by the watcher itself")
-        return value
-
-
-_OWN_HEADERS = {"content-type", "content-length", "host", "transfer-encoding", "connection"}
-
-Sink = Annotated[ConsoleModel | FileModel | WebhookModel, Field(discriminator="type")]
 
 # --- the service ------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from watcher.http import is_loopback
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
 _RATE_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|KIB|MIB)?")
+_SIZE_BYTES = {"B": 1, "KB": 1000, "MB": 1_000_000, "KIB": 1024, "MIB": 1_048_576}
 _WHOLE = 100
 
 
@@ -54,6 +56,15 @@ def _parse_rate(value: Any) -> float:
     if not match or float(match[1]) <= 0:
         raise ValueError(f"`{value}` is not a rate; write for example `5/s` or `100/min`")
     return float(match[1]) / _RATE_SECONDS[match[2]]
+
+
+def _parse_size(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    match = _SIZE.fullmatch(str(value).strip().upper())
+    if not match or not float(match[1]):
+        raise ValueError(f"`{value}` is not a size; write for example `10MB`")
+    return int(float(match[1]) * _SIZE_BYTES[match[2] or "B"])
 
 
 def _parse_zone(value: Any) -> ZoneInfo:
@@ -103,6 +114,7 @@ Duration = Annotated[
 ]
 Share = Annotated[float, BeforeValidator(_parse_share), _described(r"^\d{1,3}(\.\d+)?\s*%$", "10%")]
 Rate = Annotated[float, BeforeValidator(_parse_rate), _described(r"^\d+(\.\d+)?\s*/\s*[a-z]+$", "5/s", "100/min")]
+Size = Annotated[int, BeforeValidator(_parse_size), _described(r"^\d+(\.\d+)?\s*([KkMm][Ii]?)?[Bb]?$", "10MB")]
 Zone = Annotated[ZoneInfo, BeforeValidator(_parse_zone), _described(r"^[A-Za-z0-9_+/-]+$", "Asia/Shanghai", "UTC")]
 #: A list; one value may stand for a list of one.
 type_list = BeforeValidator(_one_or_more)

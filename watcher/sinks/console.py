@@ -1,13 +1,14 @@
 """Print events to a terminal or a pipe."""
 
 import os
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import TextIO
 
 from watcher import render
 from watcher.blocking import in_own_thread
 from watcher.errors import SinkUnavailable
-from watcher.model import Content, Event
+from watcher.model import Delivery, Event
+from watcher.render import Voice
 
 _TIMEOUT = timedelta(seconds=20)
 
@@ -16,28 +17,32 @@ class ConsoleSink:
     """A few lines of text for each event."""
 
     parallel = 1
+    spacing = timedelta()
+    most_at_once = None
 
-    def __init__(
-        self, *, name: str, stream: TextIO, content: Content, zone: tzinfo, timeout: timedelta = _TIMEOUT
-    ) -> None:
+    def __init__(self, *, name: str, stream: TextIO, voice: Voice, timeout: timedelta = _TIMEOUT) -> None:
         self.name = name
         self.target = "console"
         self._stream = stream
         self._is_a_file = _is_a_file(stream)
-        self._content = content
-        self._zone = zone
+        self._voice = voice
         self._timeout = timeout
         self._is_writing = False
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Write the event."""
-        await self.print("", event)
+        await self.print("", delivery.event)
+
+    def preview(self, event: Event, *, now: datetime) -> str:  # noqa: ARG002
+        """Return the lines."""
+        return self._voice.say("text", event, render.plain_text(event, self._voice))
 
     async def print(self, introduction: str, event: Event) -> None:
         """Write an introduction and the event."""
         if self._is_writing:
             raise SinkUnavailable("nobody reads what the console prints")
-        text = introduction + render.plain_text(event, content=self._content, zone=self._zone)
+        text = introduction + render.printable(self._voice.say("text", event, render.plain_text(event, self._voice)))
+        text = text if text.endswith("\n") else text + "\n"
         self._is_writing = True
         try:
             await in_own_thread(self._timeout, self._write, text.encode(self._stream.encoding or "utf-8", "replace"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from watcher import envelope
 from watcher.blocking import in_own_thread
 from watcher.errors import SinkUnavailable
-from watcher.model import Content, Event
+from watcher.model import Content, Delivery, Event
 
 _TIMEOUT = timedelta(seconds=20)
 
@@ -19,6 +19,8 @@ class FileSink:
     """
 
     parallel = 1
+    spacing = timedelta()
+    most_at_once = None
 
     def __init__(self, *, name: str, path: Path, content: Content) -> None:
         self.name = name
@@ -26,9 +28,9 @@ class FileSink:
         self._path = path
         self._content = content
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:  # noqa: ARG002
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Append one line and sync it."""
-        line = envelope.seal(event, content=self._content, limit=None, replay=replay) + b"\n"
+        line = envelope.seal(delivery.event, content=self._content, limit=None, replay=delivery.replay) + b"\n"
         try:
             await in_own_thread(_TIMEOUT, self._append, line)
         except TimeoutError as error:
@@ -37,6 +39,10 @@ class FileSink:
             ) from error
         except OSError as error:
             raise SinkUnavailable(f"cannot write to {self._path}: {error.strerror}") from error
+
+    def preview(self, event: Event, *, now: datetime) -> str:  # noqa: ARG002
+        """Return the line."""
+        return envelope.seal(event, content=self._content, limit=None).decode() + "\n"
 
     def _append(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from watcher import envelope, http
 from watcher.errors import SinkGone, SinkUnavailable
-from watcher.model import Content, Event
+from watcher.model import Content, Delivery, Event
 
 _CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 _ANSWER_LIMIT_BYTES = 20_000
@@ -32,6 +32,8 @@ class WebhookSink:
     """
 
     parallel = 4
+    spacing = timedelta()
+    most_at_once = None
 
     def __init__(
         self,
@@ -56,9 +58,10 @@ class WebhookSink:
         self._timeout_s = timeout.total_seconds()
         self._proxy = http.proxy_for(url, proxy)
 
-    async def send(self, event: Event, *, now: datetime, replay: bool = False) -> None:
+    async def send(self, delivery: Delivery, *, now: datetime) -> None:
         """Post the event; only a 2xx counts as taken."""
-        body = envelope.seal(event, content=self._content, replay=replay)
+        event = delivery.event
+        body = envelope.seal(event, content=self._content, replay=delivery.replay)
         try:
             reply = await http.fetch(
                 self._session,
@@ -75,6 +78,12 @@ class WebhookSink:
             raise SinkUnavailable(str(error)) from error
         if reply.status not in _SUCCESSES:
             self._refuse(reply, now=now)
+
+    def preview(self, event: Event, *, now: datetime) -> str:
+        """Return headers and body."""
+        body = envelope.seal(event, content=self._content)
+        headers = self._signed(event.id, body, now=now)
+        return "\n".join((*(f"{name}: {value}" for name, value in headers.items()), "", body.decode()))
 
     def _signed(self, event_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
         # The library takes the wall-clock fields of an instant for UTC, whatever its zone.

@@ -1,13 +1,13 @@
 """Between our nouns and the rows of the tables. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from watcher.model import Delivery, DeliveryState, Event, Note, Snapshot
+from watcher.model import Dead, Delivered, Delivery, DeliveryState, Event, Note, Retry, Snapshot, Verdict
 
 _event = msgspec.json.Decoder(Event)
 _note = msgspec.json.Decoder(Note)
@@ -40,6 +40,7 @@ class HistoryRow:
     ticket: str
     note: str
     sink: str
+    receiver: str
     state: DeliveryState
     attempts: int
     created_at: datetime
@@ -97,9 +98,12 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
     return {
         "event": delivery.event.id,
         "sink": delivery.sink,
-        "lane": delivery.event.lane,
+        "receiver": delivery.receiver,
+        "lane": delivery.lane,
         "position": _position(delivery.event),
         "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "hastened": delivery.hastened,
         "due_at_ms": to_ms(delivery.due_at),
         "created_at_ms": to_ms(delivery.created_at),
     }
@@ -110,6 +114,7 @@ def read_delivery(row: sa.Row[Any]) -> Delivery:
     return Delivery(
         event=_event.decode(row.document),
         sink=row.sink,
+        receiver=row.receiver,
         state=DeliveryState(row.state),
         attempts=row.attempts,
         hastened=row.hastened,
@@ -117,6 +122,21 @@ def read_delivery(row: sa.Row[Any]) -> Delivery:
         created_at=from_ms(row.created_at_ms),
         replay=row.replay,
     )
+
+
+def left_over_row(delivery: Delivery, receiver: str, verdict: Verdict) -> dict[str, Any]:
+    """Return the row of what one receiver lacks, after the attempt that gave the event to the others."""
+    left = replace(delivery, receiver=receiver, attempts=delivery.attempts + 1)
+    error: str | None = None
+    match verdict:
+        case Retry(at, error):
+            state = DeliveryState.DUE
+        case Dead(at, error):
+            state = DeliveryState.DEAD
+        case Delivered(at):
+            state = DeliveryState.DELIVERED
+    outcome = {"state": state.value, "due_at_ms": to_ms(at), "error": error, "delivered_at_ms": None, "digest": None}
+    return delivery_row(left) | outcome | {"replay": delivery.replay}
 
 
 def end_of(state: DeliveryState, at: datetime, error: str | None) -> dict[str, Any]:
@@ -151,6 +171,7 @@ def read_history(row: sa.Row[Any]) -> HistoryRow:
         ticket=row.ticket,
         note=row.note,
         sink=row.sink,
+        receiver=row.receiver,
         state=DeliveryState(row.state),
         attempts=row.attempts,
         created_at=from_ms(row.created_at_ms),

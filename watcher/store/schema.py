@@ -6,7 +6,7 @@
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, text
 
 #: The migration that makes a database equal to the tables below.
-REVISION = "0001"
+REVISION = "0002"
 #: Marks the file as ours (PRAGMA application_id): "wtch".
 APPLICATION_ID = 0x77746368
 
@@ -71,6 +71,8 @@ delivery = Table(
     metadata,
     Column("event", Text, primary_key=True),
     Column("sink", Text, primary_key=True),
+    #: Which of the sink's receivers lacks the event that the others have; "" for the delivery to all of them.
+    Column("receiver", Text, primary_key=True, server_default=""),
     #: Deliveries of one lane go out in the order of ``position``: a ticket is a lane, a digest is one of its own.
     Column("lane", Text, nullable=False),
     Column("position", Text, nullable=False),

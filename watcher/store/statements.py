@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from watcher.model import DeliveryState
+from watcher.model import DeliveryState, Kind
 from watcher.store.schema import delivery, event, note, sink, ticket, watch
 
 _OPEN = (DeliveryState.DUE.value, DeliveryState.HELD.value)
@@ -126,28 +126,39 @@ due = (
     .order_by(delivery.c.due_at_ms, delivery.c.position)
     .limit(sa.bindparam("most"))
 )
-due_again = due.where(delivery.c.attempts > 0)
+#: A receiver that lacks what the others have says nothing of the sink.
+due_again = due.where(delivery.c.attempts > 0, delivery.c.receiver == "")
+#: What may be told together: all that is due, but for digests, tests, and what a person asked for.
+mergeable = (
+    _with_event.where(
+        delivery.c.sink == sa.bindparam("sink"),
+        delivery.c.state == DeliveryState.DUE.value,
+        delivery.c.due_at_ms <= sa.bindparam("now_ms"),
+        ~delivery.c.replay,
+        event.c.kind.not_in((Kind.DIGEST.value, Kind.TEST.value)),
+    )
+    .order_by(delivery.c.receiver, delivery.c.position)
+    .limit(sa.bindparam("most"))
+)
 next_due = sa.select(delivery.c.due_at_ms).where(_next_of_lane).order_by(delivery.c.due_at_ms).limit(1)
 held = _with_event.where(
     delivery.c.state == DeliveryState.HELD.value,
     delivery.c.digest.is_(None),
     delivery.c.due_at_ms <= sa.bindparam("until_ms"),
 ).order_by(delivery.c.sink, delivery.c.position)
-release = (
-    sa.update(delivery)
-    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
-    .values(state=DeliveryState.DUE.value, due_at_ms=sa.bindparam("b_now_ms"))
+_this = sa.and_(
+    delivery.c.event == sa.bindparam("b_event"),
+    delivery.c.sink == sa.bindparam("b_sink"),
+    delivery.c.receiver == sa.bindparam("b_receiver"),
 )
-join_digest = (
-    sa.update(delivery)
-    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
-    .values(digest=sa.bindparam("b_digest"))
-)
+release = sa.update(delivery).where(_this).values(state=DeliveryState.DUE.value, due_at_ms=sa.bindparam("b_now_ms"))
+join_digest = sa.update(delivery).where(_this).values(state=DeliveryState.HELD.value, digest=sa.bindparam("b_digest"))
 #: Settles a delivery, and with a digest those that it tells.
 settle = (
     sa.update(delivery)
     .where(
         delivery.c.sink == sa.bindparam("b_sink"),
+        delivery.c.receiver == sa.bindparam("b_receiver"),
         sa.or_(delivery.c.event == sa.bindparam("b_event"), delivery.c.digest == sa.bindparam("b_event")),
         # What a receiver has, it has, also if it was given up in the meantime.
         sa.or_(
@@ -170,12 +181,12 @@ settle = (
 #: As above for an attempt that is to be made again: those that a digest tells stay held.
 postpone = (
     sa.update(delivery)
-    .where(
-        delivery.c.sink == sa.bindparam("b_sink"),
-        delivery.c.event == sa.bindparam("b_event"),
-        delivery.c.state == DeliveryState.DUE.value,
-    )
+    .where(_this, delivery.c.state == DeliveryState.DUE.value)
     .values(attempts=delivery.c.attempts + 1, due_at_ms=sa.bindparam("b_due_ms"), error=sa.bindparam("b_error"))
+)
+#: What one receiver still lacks, while the others have the event.
+left_over = _upsert(
+    delivery, "state", "attempts", "hastened", "due_at_ms", "delivered_at_ms", "error", "digest", "replay"
 )
 hasten = (
     sa.update(delivery)
@@ -199,7 +210,7 @@ bury = (
 bury_of_disabled = bury.where(sa.exists().where(sink.c.name == sa.bindparam("b_sink")))
 replay = (
     sa.update(delivery)
-    .where(delivery.c.event == sa.bindparam("b_event"), delivery.c.sink == sa.bindparam("b_sink"))
+    .where(_this)
     .values(
         state=DeliveryState.DUE.value,
         attempts=0,
@@ -217,11 +228,16 @@ replay_members = (
     .where(
         delivery.c.digest == sa.bindparam("b_event"),
         delivery.c.sink == sa.bindparam("b_sink"),
+        delivery.c.receiver == sa.bindparam("b_receiver"),
         delivery.c.state == DeliveryState.DEAD.value,
     )
     .values(state=DeliveryState.HELD.value)
 )
-sinks_of_event = sa.select(delivery.c.sink).where(delivery.c.event == sa.bindparam("event"))
+of_event = (
+    sa.select(delivery.c.sink, delivery.c.receiver, delivery.c.state)
+    .where(delivery.c.event == sa.bindparam("event"))
+    .order_by(delivery.c.sink, delivery.c.receiver)
+)
 event_document = sa.select(event.c.document).where(event.c.id == sa.bindparam("event"))
 open_sinks = (
     sa.select(delivery.c.sink, sa.func.count().label("open"))
@@ -244,7 +260,13 @@ history = (
         )
     )
     .limit(sa.bindparam("most"))
-    .order_by(delivery.c.created_at_ms.desc(), delivery.c.position.desc(), delivery.c.event, delivery.c.sink)
+    .order_by(
+        delivery.c.created_at_ms.desc(),
+        delivery.c.position.desc(),
+        delivery.c.event,
+        delivery.c.sink,
+        delivery.c.receiver,
+    )
 )
 
 # --- switched-off sinks -----------------------------------------------------------------------------------

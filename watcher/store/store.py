@@ -4,7 +4,7 @@ The outbox is the memory: a note's row, its event and its deliveries are written
 "seen" state can disagree with what was announced.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ from watcher.store.rows import (
     end_of,
     event_row,
     from_ms,
+    left_over_row,
     note_row,
     read_delivery,
     read_history,
@@ -168,6 +169,11 @@ class Store:
 
     # --- the outbox ---------------------------------------------------------------------------------------
 
+    async def add(self, event: Event, deliveries: Sequence[Delivery]) -> None:
+        """Write down an event that no look at a ticket found, unless it is there already."""
+        async with self._write() as connection:
+            await _add(connection, [event], deliveries)
+
     async def held(self, *, until: datetime) -> list[Delivery]:
         """Return what is held no longer than ``until``, by sink, oldest first."""
         async with self._read() as connection:
@@ -175,13 +181,12 @@ class Store:
 
     async def release(self, delivery: Delivery, *, now: datetime) -> None:
         """Make a held delivery due."""
-        params = {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_now_ms": to_ms(now)}
         async with self._write() as connection:
-            await connection.execute(sql.release, params)
+            await connection.execute(sql.release, _key(delivery) | {"b_now_ms": to_ms(now)})
 
     async def fold(self, digest: Delivery, members: Sequence[Delivery]) -> None:
         """Let a digest tell ``members``: they share its fate."""
-        rows = [{"b_event": m.event.id, "b_sink": m.sink, "b_digest": digest.event.id} for m in members]
+        rows = [_key(member) | {"b_digest": digest.event.id} for member in members]
         async with self._write() as connection:
             await _add(connection, [digest.event], [digest])
             await connection.execute(sql.join_digest, rows)
@@ -200,8 +205,14 @@ class Store:
         # What is sent again on request stands beside the order of its lane, but does not go out at the same time.
         first_of_lane: dict[str, Delivery] = {}
         for delivery in found:
-            first_of_lane.setdefault(delivery.event.lane, delivery)
+            first_of_lane.setdefault(delivery.lane, delivery)
         return list(first_of_lane.values())
+
+    async def mergeable(self, sink: str, *, now: datetime, most: int) -> list[Delivery]:
+        """Return up to ``most`` due deliveries that may be told together, by receiver, oldest first."""
+        params = {"sink": sink, "now_ms": to_ms(now), "most": most}
+        async with self._read() as connection:
+            return [read_delivery(row) for row in await connection.execute(sql.mergeable, params)]
 
     async def next_due(self, sink: str, *, busy: Collection[str] = ()) -> datetime | None:
         """Return when ``due`` will have something to return."""
@@ -211,15 +222,15 @@ class Store:
 
     async def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Write down what came of an attempt."""
-        key = {"b_event": delivery.event.id, "b_sink": delivery.sink}
         async with self._write() as connection:
-            match verdict:
-                case Retry(due_at, error):
-                    await connection.execute(sql.postpone, key | {"b_due_ms": to_ms(due_at), "b_error": error})
-                case Delivered(at):
-                    await connection.execute(sql.settle, key | end_of(DeliveryState.DELIVERED, at, None))
-                case Dead(at, error):
-                    await connection.execute(sql.settle, key | end_of(DeliveryState.DEAD, at, error))
+            await _settle(connection, delivery, verdict)
+
+    async def settle_parts(self, delivery: Delivery, *, at: datetime, left: Mapping[str, Verdict]) -> None:
+        """Write down that the sink's receivers have the event, but for those in ``left``: each gets its own row."""
+        rows = [left_over_row(delivery, receiver, verdict) for receiver, verdict in left.items()]
+        async with self._write() as connection:
+            await _settle(connection, delivery, Delivered(at))
+            await connection.execute(sql.left_over, rows)
 
     async def hasten(self, sink: str, *, now: datetime) -> None:
         """Make everything that waits for another attempt due now: the sink works again."""
@@ -242,17 +253,21 @@ class Store:
     async def replay(self, event: str, *, sinks: Collection[str], now: datetime) -> list[str]:
         """Make an event due again for those of ``sinks`` (all, if empty) it once went to; return their names.
 
-        Raises ``KeyError`` if there is no such event.
+        Where some receivers of a sink lack the event, it goes to them alone. Raises ``KeyError`` if there is no such
+        event.
         """
         async with self._write() as connection:
             if await connection.scalar(sql.event_document, {"event": event}) is None:
                 raise KeyError(event)
-            told = list(await connection.scalars(sql.sinks_of_event, {"event": event}))
-            chosen = [sink for sink in told if not sinks or sink in sinks]
+            told = list(await connection.execute(sql.of_event, {"event": event}))
+            chosen = list(dict.fromkeys(row.sink for row in told if not sinks or row.sink in sinks))
             for sink in chosen:
-                params = {"b_event": event, "b_sink": sink, "b_now_ms": to_ms(now)}
-                await connection.execute(sql.replay, params)
-                await connection.execute(sql.replay_members, {"b_event": event, "b_sink": sink})
+                rows = [row for row in told if row.sink == sink]
+                lacking = [row.receiver for row in rows if row.receiver and row.state != DeliveryState.DELIVERED.value]
+                for receiver in lacking or [""]:
+                    key = {"b_event": event, "b_sink": sink, "b_receiver": receiver}
+                    await connection.execute(sql.replay, key | {"b_now_ms": to_ms(now)})
+                    await connection.execute(sql.replay_members, key)
                 await connection.execute(sql.sink_enable, {"b_name": sink})
         return chosen
 
@@ -317,6 +332,20 @@ class Store:
                 await connection.execute(sql.deliveries_delete, {"events": events})
                 await connection.execute(sql.events_delete, {"events": events})
             removed += len(events)
+
+
+def _key(delivery: Delivery) -> dict[str, Any]:
+    return {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_receiver": delivery.receiver}
+
+
+async def _settle(connection: AsyncConnection, delivery: Delivery, verdict: Verdict) -> None:
+    match verdict:
+        case Retry(due_at, error):
+            await connection.execute(sql.postpone, _key(delivery) | {"b_due_ms": to_ms(due_at), "b_error": error})
+        case Delivered(at):
+            await connection.execute(sql.settle, _key(delivery) | end_of(DeliveryState.DELIVERED, at, None))
+        case Dead(at, error):
+            await connection.execute(sql.settle, _key(delivery) | end_of(DeliveryState.DEAD, at, error))
 
 
 async def _add(connection: AsyncConnection, events: Iterable[Event], deliveries: Iterable[Delivery]) -> None:

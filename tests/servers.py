@@ -1,6 +1,7 @@
 """Real servers on this machine that do what tests tell them to."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ class Received:
     path: str
     headers: CIMultiDict[str]
     body: bytes
+    #: Address and port of who sent it.
+    peer: str = ""
 
 
 @dataclass
@@ -32,23 +35,27 @@ class Receiver:
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.read()
-        self.received.append(Received(request.path, CIMultiDict(request.headers), body))
+        self.received.append(Received(request.path, CIMultiDict(request.headers), body, _peer(request)))
         return self.script.pop(0) if self.script else web.Response(status=204)
 
 
+def _peer(request: web.Request) -> str:
+    return str(request.transport.get_extra_info("peername")) if request.transport else ""
+
+
 @asynccontextmanager
-async def open_receiver() -> AsyncIterator[Receiver]:
-    """Serve a receiver on a free port."""
+async def open_receiver(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    """Serve a receiver on a free port, with ``tls`` under the name localhost."""
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        receiver.url = f"http://{host}:{port}/"
+        receiver.url = f"https://localhost:{port}/" if tls else f"http://{host}:{port}/"
         yield receiver
     finally:
         await runner.cleanup()

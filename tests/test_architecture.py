@@ -16,12 +16,21 @@ PURE = {
     f"watcher.{name}"
     for name in (
         *(
+            "addresses",
+            "chat.message",
+            "mail.compose",
+            "mail.letter",
+            "mail.mailbox",
+            "mail.page",
+            "chat.markup",
             "detect",
             "route",
             "retry",
             "schedule",
             "jitter",
             "envelope",
+            "formats",
+            "popup",
             "render",
             "words",
             "sample",
@@ -42,7 +51,10 @@ ALLOWED = {
     ("watcher.simulator.verify", "watcher.ticketapi.signing"),
 }
 #: Who may see both stages and adapters: the composition root, and who starts it.
-ROOTS = {f"watcher.{name}" for name in ("assemble", "outlets", "serve", "cli", "demo", "show", "__main__")}
+ROOTS = {
+    f"watcher.{name}"
+    for name in ("assemble", "outlets", "chats", "serve", "trial", "cli", "demo", "show", "desktop", "__main__")
+}
 #: The store is what the stages work on; its contract is its own class.
 BELOW_STAGES = {"watcher.store"}
 

@@ -358,7 +358,7 @@ async def test_tickets_and_history_have_the_keys_of_the_contract(place: Place) -
     [delivery] = (await place.watcher("history", "--json", ends=0)).json
     assert list(delivery) == [
         *("event", "type", "account", "ticket", "note", "sink", "state", "attempts"),
-        *("created_at", "due_at", "delivered_at", "error"),
+        *("created_at", "due_at", "delivered_at", "error", "receiver"),
     ]
     assert delivery["event"] == place.receiver.got[0].id
     assert delivery["type"] == place.receiver.got[0].body["type"]

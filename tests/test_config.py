@@ -54,7 +54,10 @@ def test_every_example_in_the_projects_own_file_loads_too(tmp_path: Path) -> Non
         for line in text.splitlines()
     ]
     config = read(tmp_path, "\n".join(uncommented))
-    assert set(config.model.sinks) == {"terminal", "archive", "hub"}
+    assert {sink.type for sink in config.model.sinks.values()} == {
+        *("console", "file", "email", "webhook", "desktop", "dingtalk"),
+        *("slack", "telegram", "ntfy", "apprise", "exec"),
+    }
     assert config.model.watches["migration"].tickets == ["0005PYGCW", "00051234"]
 
 

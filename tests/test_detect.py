@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import account, at, event, note, rule, snapshot, ticket
-from watcher.detect import detect, digest, event_id
+from watcher.detect import detect, digest, event_id, was_read
 from watcher.model import Account, Event, FirstRun, Kind, Known, Note, Read, Role
 
 FRESH = Known()
@@ -164,6 +164,32 @@ def test_a_changed_read_state_is_written_down_and_not_told(before: Read, now: Re
     found = detect(snapshot(note(1, read=now)), knowing(note(1, read=before)), rule())
     assert found.changed_notes == (() if before is now else (note(1, read=now),))
     assert (found.events, found.new_notes, found.is_nothing) == ((), (), before is now)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_read"),
+    [
+        ([note(1)], [note(1, read=Read.READ)], True),
+        ([note(1), note(2)], [note(1, read=Read.READ), note(2)], False),
+        ([note(1), note(2)], [note(1, read=Read.READ), note(2, read=Read.READ)], True),
+        # Read, but there is news.
+        ([note(1)], [note(1, read=Read.READ), note(2)], False),
+        # What the customer wrote is nobody's to read.
+        ([note(1)], [note(1, read=Read.READ), note(2, by=Role.CUSTOMER)], True),
+        ([note(1, by=Role.CUSTOMER)], [note(1, by=Role.CUSTOMER, read=Read.READ)], False),
+        # Neither is a state that nobody understands a reading, nor a note that was never seen unread.
+        ([note(1)], [note(1, read=Read.UNKNOWN)], False),
+        ([], [note(1, read=Read.READ)], False),
+        ([note(1, read=Read.READ)], [note(1, read=Read.READ)], False),
+    ],
+)
+def test_a_ticket_was_read_when_its_last_unread_answer_became_read(
+    before: list[Note],
+    now: list[Note],
+    is_read: bool,
+) -> None:
+    seen = snapshot(*now)
+    assert was_read(seen, detect(seen, knowing(*before), rule())) is is_read
 
 
 def test_events_come_in_the_order_of_the_notes() -> None:

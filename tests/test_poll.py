@@ -182,6 +182,23 @@ async def test_a_read_state_that_changed_is_remembered_without_an_event(tmp_path
         assert await told(p.store) == [("A", "1", "hub"), ("A", "1", "mail")]
 
 
+async def test_whoever_waits_for_it_learns_that_the_last_unread_answer_was_read(tmp_path: Path) -> None:
+    read: list[tuple[str, str]] = []
+
+    async def note_it(account: str, ticket: str) -> None:
+        read.append((account, ticket))
+
+    async with poller(tmp_path, on_read=note_it) as p:
+        watch(p, "A")
+        for states in ((Read.UNREAD, Read.UNREAD), (Read.READ, Read.UNREAD), (Read.READ, Read.READ)):
+            assert read == []
+            api_of(p).shows("A", *(note(n, minutes=40 + n, read=state) for n, state in enumerate(states)))
+            await p.look("A")
+        assert read == [("prod", "A")]
+        await p.look("A")
+        assert read == [("prod", "A")], "once"
+
+
 async def test_an_answer_that_lacks_known_notes_changes_nothing(tmp_path: Path) -> None:
     async with poller(tmp_path) as p:
         everything = (note(1, minutes=40), note(2, minutes=41))

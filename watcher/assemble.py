@@ -1,15 +1,14 @@
 """The composition root: the only place that turns configuration into parts and puts them together."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import aiohttp
 import structlog
 
-from watcher import http
 from watcher.auth import Sources
 from watcher.config import schema
 from watcher.config.load import Config
@@ -18,21 +17,23 @@ from watcher.daemon import Daemon
 from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
-from watcher.document import ProblemsFound
-from watcher.errors import ConfigError
+from watcher.document import Problem, ProblemsFound
+from watcher.errors import ConfigError, StoreUnavailable
 from watcher.model import Account, Ticket, TicketStatus
-from watcher.outlets import Outlets
+from watcher.outlets import Outlets, open_outlets
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.ports import Clock, Sink
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
+from watcher.sinks.desktop import REMIND_AFTER
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
 from watcher.ticketapi.client import TicketApiClient, endpoint_for
 from watcher.ticketapi.credentials import CachedCredentials
 from watcher.watched import Watched
+from watcher.web.desks import socket_beside
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -64,9 +65,7 @@ def address_of(account: schema.AccountModel) -> str:
 @asynccontextmanager
 async def assembled(config: Config, *, clock: Clock, dry_run: bool = False) -> AsyncIterator[Daemon]:
     """Open everything that the configuration names; a dry run works on a copy of the store and sends nothing."""
-    absent = config.absent_secrets()
-    if absent:
-        raise ProblemsFound(absent)
+    _refuse_absent(config.absent_secrets())
     path = state_path(config)
     async with AsyncExitStack() as stack:
         if dry_run:
@@ -74,8 +73,27 @@ async def assembled(config: Config, *, clock: Clock, dry_run: bool = False) -> A
         else:
             stack.enter_context(locked(path))
         store = await stack.enter_async_context(open_store(path))
-        session = await stack.enter_async_context(http.open_session())
-        yield await _Assembly(config, clock, store, session, dry_run=dry_run).daemon()
+        outlets = await stack.enter_async_context(open_outlets(config))
+        yield await _Assembly(config, clock, store, outlets, dry_run=dry_run).daemon()
+
+
+@asynccontextmanager
+async def opened_lanes(
+    config: Config, *, clock: Clock, sinks: Collection[str]
+) -> AsyncIterator[tuple[Store, list[Lane]]]:
+    """Open the store and the lanes of these sinks, and nothing that asks the Ticket API."""
+    _refuse_absent(problem for name in sinks for problem in config.absent_secrets("sinks", name))
+    path = state_path(config)
+    with locked(path):
+        async with open_store(path) as store, open_outlets(config) as outlets:
+            assembly = _Assembly(config, clock, store, outlets, dry_run=False)
+            yield store, await assembly.lanes(sinks)
+
+
+def _refuse_absent(absent: Iterable[Problem]) -> None:
+    problems = list(absent)
+    if problems:
+        raise ProblemsFound(problems)
 
 
 @dataclass
@@ -85,24 +103,23 @@ class _Assembly:
     config: Config
     clock: Clock
     store: Store
-    session: aiohttp.ClientSession
+    outlets: Outlets
     dry_run: bool
 
     async def daemon(self) -> Daemon:
         model = self.config.model
-        outlets = Outlets(config=self.config, session=self.session)
-        sinks = [outlets.dry(name) if self.dry_run else outlets.build(name) for name in model.sinks]
         daemon = Daemon(
             store=self.store,
             clock=self.clock,
             pollers=[],
             discoveries=[],
-            lanes=await self._lanes(sinks),
+            lanes=await self.lanes(model.sinks),
             history=model.storage.history,
         )
         routing = Routing(sinks=tuple(model.defaults.to or model.sinks))
         pollers = {name: self._poller(name, account, daemon, routing) for name, account in model.accounts.items()}
         daemon.pollers = list(pollers.values())
+        self.outlets.fresh_attachments.sources = {name: (each.api, each.pacer) for name, each in pollers.items()}
         known: dict[str, list[TicketRow]] = {}
         for row in await self.store.tickets():
             known.setdefault(row.account, []).append(row)
@@ -110,7 +127,42 @@ class _Assembly:
             account = self.config.account_of(watch)
             discovery = await self._watch(name, watch, pollers[account], known.get(account, []))
             daemon.discoveries += [discovery] if discovery else []
+        self._connect_desktops(daemon)
         return daemon
+
+    # --- desktops -----------------------------------------------------------------------------------------
+
+    def _connect_desktops(self, daemon: Daemon) -> None:
+        """Let desktops say that they are there and what is to be told again, and serve them a socket."""
+        lanes = {lane.name: lane for lane in daemon.lanes}
+        for sink in self.outlets.desktops:
+            sink.on_ready = lanes[sink.name].recover
+            sink.on_remind = partial(self._remind, sink.name)
+            daemon.loops.append(sink.run)
+        if self.outlets.desktops:
+            socket = socket_beside(self.store.path, self.config.vault.environ.get("RUNTIME_DIRECTORY"))
+            daemon.loops.append(partial(self.outlets.desks.serve, socket))
+
+    async def _remind(self, sink: str, event: str, receiver: str) -> None:
+        now = self.clock.now()
+        facts = {"sink": sink, "event_id": event, "receiver": receiver or None}
+        try:
+            known = await self.store.remind(event, sink=sink, receiver=receiver, now=now, at=now + REMIND_AFTER)
+        except StoreUnavailable as error:
+            log.warning("reminder lost", error=str(error), **facts)
+            return
+        if known:
+            log.info("told again later", **facts, next_try=f"{(now + REMIND_AFTER).astimezone():%H:%M:%S}")
+
+    async def _was_read(self, account: str, ticket: str) -> None:
+        if not self.outlets.desktops:
+            return
+        for sink in self.outlets.desktops:
+            sink.was_read(f"{account}/{ticket}")
+        try:
+            await self.store.forget_reminders(account, ticket, now=self.clock.now())
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=str(error), next="a reminder of what was read may come")
 
     # --- accounts and watches -----------------------------------------------------------------------------
 
@@ -123,14 +175,15 @@ class _Assembly:
             pacer=Pacer(self.clock, _pace(account)),
             routing=routing,
             on_recorded=daemon.on_recorded,
+            on_read=self._was_read,
             uids=tuple(account.uids),
         )
 
     def _api(self, name: str, account: schema.AccountModel) -> TicketApiClient:
         proxy = reveal(account.proxy, self.config.vault) or None
-        sources = Sources(self.session, self.clock, self.config.vault)
+        sources = Sources(self.outlets.session, self.clock, self.config.vault)
         return TicketApiClient(
-            self.session,
+            self.outlets.session,
             account=name,
             endpoint=address_of(account),
             credentials=CachedCredentials(sources.build(name, account.auth, proxy), self.clock),
@@ -190,7 +243,9 @@ class _Assembly:
 
     # --- sinks --------------------------------------------------------------------------------------------
 
-    async def _lanes(self, sinks: Sequence[Sink]) -> list[Lane]:
+    async def lanes(self, names: Iterable[str]) -> list[Lane]:
+        """Return the lanes of these sinks; what waits for sinks that are no longer configured is given up."""
+        sinks: list[Sink] = [self.outlets.dry(name) if self.dry_run else self.outlets.build(name) for name in names]
         disabled = await self.store.disabled()
         lanes = []
         for sink in sinks:

@@ -96,12 +96,17 @@ def check(path: Path | None, *, as_json: bool) -> None:
 
     Example: watcher check -c /etc/watcher/watcher.yaml
     """
+    from watcher import trial  # noqa: PLC0415
     from watcher.config.load import find, load  # noqa: PLC0415
     from watcher.document import Mark, Problem, ProblemsFound  # noqa: PLC0415
 
     file = find(path)
     try:
         config = load(file)
+        _set_up_log(config, verbose=False)
+        found = _run(trial.problems, config)
+        if found:
+            raise ProblemsFound(found)
     except ConfigError as error:
         # A file that cannot even be read has no places.
         problems = (
@@ -228,14 +233,99 @@ def replay(path: Path | None, event: str, sinks: tuple[str, ...]) -> None:
 
     config = _load(path)
     _set_up_log(config, verbose=False)
-    unknown = set(sinks) - set(config.model.sinks)
-    if unknown:
-        raise click.BadParameter(f"there is no sink named {', '.join(sorted(unknown))}", param_hint="--sink")
+    _refuse_unknown(sinks, config, "--sink")
     outcomes = _run(serve.replay, config, event, sinks)
     for outcome in outcomes:
         click.echo(outcome.sentence)
     if not all(outcome.is_delivered for outcome in outcomes):
         raise SystemExit(FAILED)
+
+
+# --- trying sinks out -------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_config_option
+@click.argument("sinks", nargs=-1)
+def test(path: Path | None, sinks: tuple[str, ...]) -> None:
+    """Send a test message through SINKS, or through all of them.
+
+    It goes the way of every message: the running daemon sends it; if none runs, this command does. It is marked as
+    a test and tried once.
+
+    Example: watcher test ops-mail hub
+    """
+    from watcher import log, trial  # noqa: PLC0415
+
+    config = _load(path)
+    # What came of it is said below.
+    log.set_up(level="critical", form=config.model.log.format)
+    _refuse_unknown(sinks, config, "SINKS")
+    outcomes = _run(trial.test, config, tuple(dict.fromkeys(sinks)))
+    for outcome in outcomes:
+        click.echo(str(outcome))
+    if any(outcome.error for outcome in outcomes):
+        raise SystemExit(FAILED)
+
+
+@cli.command()
+@_config_option
+@click.option("--sink", "sinks", multiple=True, help="Only this sink (may be repeated).")
+@click.option(
+    "--event",
+    default="reply",
+    show_default=True,
+    metavar="KIND|ID",
+    help="An example of a kind of event (reply, unread, digest, test), or the id of one in the history.",
+)
+def preview(path: Path | None, sinks: tuple[str, ...], event: str) -> None:
+    """Show what would be sent, and send nothing.
+
+    Secrets are left out; none needs to be there.
+
+    Example: watcher preview --sink ops-mail --event digest
+    """
+    from watcher import trial  # noqa: PLC0415
+
+    config = _load(path)
+    _set_up_log(config, verbose=False)
+    _refuse_unknown(sinks, config, "--sink")
+    shown = _run(trial.preview, config, sinks, event)
+    for name, text in shown:
+        if len(shown) > 1:
+            click.secho(f"=== {name} ===", bold=True)
+        click.echo(text.rstrip("\n"))
+        if len(shown) > 1:
+            click.echo()
+
+
+def _refuse_unknown(sinks: tuple[str, ...], config: "Config", parameter: str) -> None:
+    unknown = sorted(set(sinks) - set(config.model.sinks))
+    if unknown:
+        there = ", ".join(config.model.sinks)
+        raise click.BadParameter(f"there is no sink named {', '.join(unknown)}; there is {there}", param_hint=parameter)
+
+
+# --- on a desktop -----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    help="The daemon's socket for desktops. Default: the first that exists of those that daemons use.",
+)
+def desktop(socket: Path | None) -> None:
+    """Show pop-ups in this login session, for a daemon that runs elsewhere on this machine.
+
+    It needs neither the configuration nor any secret, and waits for the daemon if there is none yet. Which users are
+    served stands in the daemon's configuration: `users` of a sink of type `desktop`.
+
+    Example: watcher desktop
+    """
+    from watcher import desktop as session  # noqa: PLC0415
+
+    _run(session.show, socket)
 
 
 # --- without an account -----------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class Daemon:
     lanes: list[Lane]
     history: timedelta
     stop_within: timedelta = STOP_WITHIN
+    #: What sinks do beside deliveries, for as long as the daemon runs.
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     _has_held: bool = True
     _edges: Edges = field(default_factory=lambda: Edges(log))
 
@@ -49,6 +51,14 @@ class Daemon:
 
     async def run(self, *, until: anyio.Event) -> None:
         """Watch until the event is set, then end what is under way."""
+        async with anyio.create_task_group() as beside:
+            for loop in self.loops:
+                beside.start_soon(loop)
+            await self._watch_and_deliver(until)
+            beside.cancel_scope.cancel()
+        await self._save()
+
+    async def _watch_and_deliver(self, until: anyio.Event) -> None:
         async with anyio.create_task_group() as lanes:
             for lane in self.lanes:
                 lanes.start_soon(lane.run)
@@ -65,7 +75,6 @@ class Daemon:
                 lane.stop()
             # What is not ended by then is repeated at the next start, under the same id.
             lanes.cancel_scope.deadline = anyio.current_time() + self.stop_within.total_seconds()
-        await self._save()
 
     async def _gather_again_and_again(self) -> None:
         while True:

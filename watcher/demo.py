@@ -14,7 +14,7 @@ from watcher import log as logging
 from watcher.assemble import assembled
 from watcher.clock import SystemClock
 from watcher.config.load import load
-from watcher.serve import listen_for_signals
+from watcher.signals import listen_for_signals
 from watcher.simulator import DEMO_SCRIPT, load_script, open_simulator
 from watcher.simulator import play as play_timeline
 from watcher.simulator.script import Script

@@ -46,6 +46,16 @@ def detect(snapshot: Snapshot, known: Known, rule: WatchRule) -> Findings:
     return Findings(new_notes=new, changed_notes=changed, events=tuple(events), is_first_look=not known.is_looked_at)
 
 
+def was_read(snapshot: Snapshot, findings: Findings) -> bool:
+    """Tell whether this look saw the last unread answer of the ticket become read."""
+    answers = [note for note in findings.changed_notes if note.author.role is not Role.CUSTOMER]
+    return any(note.read is Read.READ for note in answers) and not _unread(snapshot)
+
+
+def _unread(snapshot: Snapshot) -> list[Note]:
+    return [note for note in snapshot.notes if note.read is Read.UNREAD and note.author.role is not Role.CUSTOMER]
+
+
 def _kind_at_first_look(note: Note, conversation: Iterable[Note], known: Known, rule: WatchRule) -> Kind | None:
     """Return what a note that stood there at the first look is: a reply, unread, or history (None)."""
     is_late = note.created_at >= rule.since if note.created_at else known.is_looked_at
@@ -67,7 +77,7 @@ def _is_open(note: Note, conversation: Iterable[Note]) -> bool:
 
 
 def _event(kind: Kind, note: Note, snapshot: Snapshot, rule: WatchRule) -> Event:
-    unread = [other for other in snapshot.notes if other.read is Read.UNREAD and other.author.role is not Role.CUSTOMER]
+    unread = _unread(snapshot)
     return Event(
         id=event_id(snapshot.account.key, snapshot.ticket.id, note.id),
         kind=kind,

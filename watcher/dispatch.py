@@ -57,6 +57,7 @@ class Lane:
     last_error: str = ""
     _failures_in_a_row: int = 0
     _has_recovered: bool = False
+    _is_ready: bool = False
     _is_being_disabled: bool = False
     _rest_until: float = float("-inf")
     _next_slot_at: float = float("-inf")
@@ -79,7 +80,7 @@ class Lane:
         """Try at once all that waits: the sink says of itself that it can deliver again."""
         self._failures_in_a_row = 0
         self._rest_until = float("-inf")
-        self._has_recovered = True
+        self._has_recovered = self._is_ready = True
         self._bell.ring()
 
     def stop(self) -> None:
@@ -201,8 +202,8 @@ class Lane:
     async def _hasten_the_rest(self) -> None:
         """After a sink has recovered, let all that waits for another attempt wait no longer."""
         if self._has_recovered:
-            await self.store.hasten(self.name, now=self.clock.now())
-            self._has_recovered = False
+            await self.store.hasten(self.name, now=self.clock.now(), every_receiver=self._is_ready)
+            self._has_recovered = self._is_ready = False
 
     # --- one attempt --------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""Durations as people write them: ``30s``, ``5m``, ``2h``, ``7d``, ``1h30m``. Pure."""
+"""Durations, as people write them (``30s``, ``5m``, ``1h30m``) and as servers do. Pure."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -39,3 +40,15 @@ def _guess(written: str) -> str:
         return "30s"
     unit = match[2][:1]
     return match[1] + (unit if unit in _UNITS else "s")
+
+
+def retry_after(value: str, *, now: datetime) -> timedelta | None:
+    """Return the span that a ``Retry-After`` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return timedelta(seconds=int(value[:9]))
+    try:
+        span = parsedate_to_datetime(value) - now
+    except (ValueError, TypeError):
+        return None
+    return max(span, timedelta())

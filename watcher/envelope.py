@@ -1,4 +1,4 @@
-"""Put an event into its envelope: CloudEvents 1.0, structured, and Standard Webhooks at once. Pure.
+"""Put an event into its envelope: CloudEvents 1.0 and the payload of Standard Webhooks at once. Pure.
 
 Sources: CloudEvents 1.0.2 (specification, JSON format, the documented extensions sequence, partitioning and
 severity), Standard Webhooks 1.0.0.
@@ -6,11 +6,11 @@ severity), Standard Webhooks 1.0.0.
 
 import json
 from bisect import bisect_right
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read, Severity
@@ -35,10 +35,17 @@ _TYPES = {
 _REASONS = {Kind.REPLY: "new", Kind.UNREAD: "unread", Kind.DIGEST: "unread", Kind.TEST: "test"}
 _READ = {Read.UNREAD: False, Read.READ: True, Read.UNKNOWN: None}
 
+Written = TypeVar("Written", bound=Sized)
+
 
 def type_of(kind: Kind) -> str:
     """Return the CloudEvents ``type`` of events of this kind."""
     return _TYPES[kind]
+
+
+def reason_of(event: Event, *, replay: bool) -> str:
+    """Return in one word why ``event`` is told."""
+    return "replay" if replay else _REASONS[event.kind]
 
 
 class Detail(IntEnum):
@@ -65,36 +72,41 @@ class Cut:
 
 
 def seal(event: Event, *, content: Content, limit: int | None = LIMIT_BYTES, replay: bool = False) -> bytes:
-    """Return the JSON body of ``event``, at most ``limit`` bytes long if shortening can achieve that.
+    """Return the JSON body of ``event``, at most ``limit`` bytes long if shortening can achieve that."""
+    return fit(event, lambda cut: as_json(envelope(event, cut=cut, replay=replay)), content=content, limit=limit)
 
-    Texts are shortened first; but before they become shorter than what can be understood, details go. The bytes are
-    what is to be signed and sent.
+
+def as_json(value: Any) -> bytes:
+    """Return the bytes that are to be signed and sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def fit(event: Event, write: Callable[[Cut], Written], *, content: Content, limit: int | None) -> Written:
+    """Return what ``write`` makes of the event, cut so that it is at most ``limit`` long if that can be achieved.
+
+    Texts are shortened first; but before they become shorter than what can be understood, details go.
     """
     whole = Cut(content=content, longest={Content.EXCERPT: EXCERPT_CHARS, Content.NONE: 0}.get(content))
-    body = _body(event, whole, replay=replay)
-    if limit is None or len(body) <= limit:
-        return body
+    written = write(whole)
+    if limit is None or len(written) <= limit:
+        return written
     texts = (len(each.note.content) for each in event.events or (event,) if each.note)
     # No character is shorter than a byte.
     wanted = min(limit, max(texts, default=0), limit if whole.longest is None else whole.longest)
-    best, most = _body(event, Cut(content=Content.NONE, detail=Detail.BRIEF), replay=replay), -1
+    best, most = write(Cut(content=Content.NONE, detail=Detail.BRIEF)), -1
     for detail in (Detail.ALL, Detail.NO_ADDRESSES, Detail.FEW_ATTACHMENTS, Detail.LEAN):
-        cut = replace(whole, detail=detail)
-        fitting = bisect_right(range(wanted + 1), limit, key=partial(_size, event, cut, replay)) - 1
+        fitting = _longest_fitting(write, replace(whole, detail=detail), wanted, limit)
         if fitting > most:
-            best, most = _body(event, replace(cut, longest=fitting), replay=replay), fitting
+            best, most = write(replace(whole, detail=detail, longest=fitting)), fitting
         if fitting >= min(wanted, _UNDERSTANDABLE_CHARS):
             break
     return best
 
 
-def _size(event: Event, cut: Cut, replay: bool, longest: int) -> int:  # noqa: FBT001
-    return len(_body(event, replace(cut, longest=longest), replay=replay))
-
-
-def _body(event: Event, cut: Cut, *, replay: bool) -> bytes:
-    value = envelope(event, cut=cut, replay=replay)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def _longest_fitting(write: Callable[[Cut], Sized], cut: Cut, wanted: int, limit: int) -> int:
+    """Return how many characters of each text fit, at most ``wanted``; -1 if not even none do."""
+    lengths = range(wanted + 1)
+    return bisect_right(lengths, limit, key=lambda longest: len(write(replace(cut, longest=longest)))) - 1
 
 
 def envelope(event: Event, *, cut: Cut, replay: bool = False) -> dict[str, Any]:
@@ -141,16 +153,16 @@ def _lean(event: Event, cut: Cut, *, replay: bool) -> dict[str, Any]:
         "timestamp": rfc3339(event.occurred_at),
         "datacontenttype": "application/json",
         "data": {
-            "reason": "replay" if replay else _REASONS[event.kind],
+            "reason": reason_of(event, replay=replay),
             "account": _account(event.account),
             "ticket": {"id": event.ticket.id, "title": excerpt(event.ticket.title, _LEAN_TITLE_CHARS)},
-            "note": note,
-        },
+        }
+        | ({"note": note} if note else {}),
     }
 
 
 def _data(event: Event, *, cut: Cut, replay: bool) -> dict[str, Any]:
-    reason = "replay" if replay else _REASONS[event.kind]
+    reason = reason_of(event, replay=replay)
     if event.events:
         events = [envelope(each, cut=cut, replay=replay) for each in event.events]
         return {"reason": reason, "count": len(events), "events": events}

@@ -1,22 +1,25 @@
 """One way to call HTTP: bounded, without redirects, cookies or secrets in what is said about a failure."""
 
 import os
+import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import partial
 from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from watcher import __version__
+from watcher import __version__, tls
+from watcher.addresses import is_loopback, is_public
 from watcher.errors import WatcherError
 
 USER_AGENT = f"watcher/{__version__}"
+_REFUSED = "a private address, which is refused"
 
 
 class HttpFailure(WatcherError):
@@ -32,17 +35,42 @@ class Reply:
     body: bytes
 
 
+class _PublicConnector(aiohttp.TCPConnector):
+    """Connects to public addresses only.
+
+    What is checked is the address that a socket is about to connect to: however the host is written, whatever its
+    name resolves to at that moment, wherever a redirect leads.
+    """
+
+    def __init__(self, *, allow_loopback: bool, ssl_context: ssl.SSLContext) -> None:
+        super().__init__(limit=0, ssl=ssl_context, socket_factory=partial(_open_socket, allow_loopback=allow_loopback))
+
+
+def _open_socket(info: aiohttp.AddrInfoType, *, allow_loopback: bool) -> socket.socket:
+    family, kind, protocol, _, address = info
+    host = str(address[0])
+    if not (is_public(host) or (allow_loopback and is_loopback(host))):
+        raise PermissionError(_REFUSED)
+    return socket.socket(family, kind, protocol)
+
+
 @asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the one client session of the process.
+async def open_session(
+    *, public_only: bool = False, allow_loopback: bool = False
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a client session; one of the process serves all calls.
+
+    With ``public_only`` it connects to public addresses alone, and never through a proxy, which would connect to
+    anything; ``allow_loopback`` exempts this machine.
 
     The pool has no limit of its own: who calls bounds its calls, so that one hanging host cannot use up the
     connections of the others.
     """
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = tls.trusting()
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        connector=_PublicConnector(allow_loopback=allow_loopback, ssl_context=context)
+        if public_only
+        else aiohttp.TCPConnector(limit=0, ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT},
         skip_auto_headers={"Content-Type"},
@@ -61,12 +89,13 @@ async def fetch(
     limit_bytes: int,
     cut: bool = False,
     proxy: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Reply:
     """Return the whole answer, or raise ``HttpFailure``.
 
     ``timeout_s`` is the total, from the first step to the last byte. ``limit_bytes`` counts decoded bytes, so
     that a small compressed body cannot become a large one; past it, the answer is cut when ``cut`` is set,
-    else it is a failure.
+    else it is a failure. ``ssl_context`` takes the place of the session's own.
     """
     try:
         async with session.request(
@@ -75,7 +104,8 @@ async def fetch(
             headers=headers,
             data=body,
             allow_redirects=False,
-            proxy=proxy,
+            proxy=None if isinstance(session.connector, _PublicConnector) else proxy,
+            ssl=ssl_context or True,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as response:
             received = bytearray()
@@ -98,7 +128,7 @@ def describe(error: BaseException) -> str:
     """Say what a transport error means, without the address (its query may hold a key)."""
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"TLS failed: {_reason(error.__cause__ or error.os_error)}"
+            return _reason(error.__cause__ or error.os_error)
         case aiohttp.ClientConnectorDNSError():
             return f"the host name {error.host} cannot be resolved"
         case aiohttp.ClientProxyConnectionError():
@@ -120,23 +150,19 @@ def describe(error: BaseException) -> str:
 
 
 def _reason(error: BaseException | None) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "handshake refused"
+    # The reasons of several addresses of one host come as one text.
+    if _REFUSED in str(error):
+        return _REFUSED
+    # An alert may come after the handshake, as an error of the first read.
+    for each in (error, error.__cause__ if error else None):
+        if isinstance(each, ssl.SSLError):
+            return f"TLS failed: {tls.meaning(each)}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
+    if isinstance(error, ConnectionResetError):
+        # What asyncio says of a connection that is lost before it is ready (it has an errno where the system says so).
+        return "the connection was closed during the TLS handshake"
     return type(error).__name__
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` (a name or an address, IPv6 without brackets) can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def proxy_for(url: str, configured: str | None) -> str | None:

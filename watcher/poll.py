@@ -10,7 +10,7 @@ import structlog
 from watcher import schedule
 from watcher.bell import Bell
 from watcher.details import Details
-from watcher.detect import detect
+from watcher.detect import detect, was_read
 from watcher.errors import (
     ApiThrottled,
     CredentialsRejected,
@@ -46,6 +46,17 @@ class OnRecorded(Protocol):
         """Wake whoever has something to do now."""
 
 
+class OnRead(Protocol):
+    """Called after the last unread answer of a ticket was seen to be read."""
+
+    async def __call__(self, account: str, ticket: str, /) -> None:
+        """Take back what still asks people to read it."""
+
+
+async def _nobody_cares(_account: str, _ticket: str) -> None:
+    pass
+
+
 @dataclass(kw_only=True)
 class Poller:
     """One account's tickets: ``run`` looks at them when they are due, ``look`` at one of them now."""
@@ -57,6 +68,7 @@ class Poller:
     pacer: Pacer
     routing: Routing
     on_recorded: OnRecorded
+    on_read: OnRead = _nobody_cares
     #: A reseller's customers; see ``Details``.
     uids: tuple[str, ...] = ()
     details: Details = field(init=False)
@@ -258,6 +270,9 @@ class Poller:
         _log_undocumented(self.account, snapshot, findings)
         for event in findings.events:
             _announce(event)
+        if was_read(snapshot, findings):
+            log.info("ticket read", account=self.account, ticket=snapshot.ticket.id)
+            await self.on_read(self.account, snapshot.ticket.id)
         if deliveries:
             self.on_recorded(is_any_held=any(delivery.state is DeliveryState.HELD for delivery in deliveries))
 

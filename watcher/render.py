@@ -77,7 +77,7 @@ def headline(event: Event, voice: Voice) -> str:
         case Kind.REPLY:
             return words.replied.format(author=author(event.note, voice), title=title(event, voice))
         case Kind.TEST:
-            return words.test.format(title=title(event, voice))
+            return title(event, voice)
 
 
 def author(note: Note | None, voice: Voice) -> str:

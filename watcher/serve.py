@@ -1,20 +1,18 @@
 """Run the daemon as a process does: with signals, a clock, and an end."""
 
-import os
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
 import structlog
-from anyio.abc import TaskStatus
 
-from watcher.assemble import assembled, state_path
+from watcher.assemble import assembled, opened_lanes, state_path
 from watcher.clock import SystemClock
 from watcher.config.load import Config
 from watcher.daemon import Daemon
 from watcher.errors import StoreError
 from watcher.model import DeliveryState
+from watcher.signals import listen_for_signals
 from watcher.store import Store, open_store
 from watcher.store.database import is_locked
 from watcher.web.control import open_control
@@ -58,17 +56,6 @@ def _say_started(config: Config, daemon: Daemon) -> None:
     )
 
 
-async def listen_for_signals(stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-    """Set ``stop`` at SIGTERM or SIGINT; end the process at the second one."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            if stop.is_set():
-                os._exit(128 + number)
-            log.info("stopping", signal=signal.Signals(number).name, next="again ends it at once")
-            stop.set()
-
-
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """What came of sending an event again to one sink."""
@@ -90,13 +77,13 @@ async def replay(config: Config, event: str, sinks: Sequence[str]) -> list[Repla
                 while await _is_any_untried(store, event, chosen):  # noqa: ASYNC110
                     await anyio.sleep(_REPLAY_LOOK_S)
             return await _outcomes(store, event, chosen)
-    async with assembled(config, clock=SystemClock()) as daemon:
-        chosen = await _mark(daemon.store, event, sinks)
-        for lane in daemon.lanes:
+    async with opened_lanes(config, clock=SystemClock(), sinks=sinks or config.model.sinks) as (store, lanes):
+        chosen = await _mark(store, event, sinks)
+        for lane in lanes:
             if lane.name in chosen:
                 lane.disabled = ""
                 await lane.attempt_all()
-        return await _outcomes(daemon.store, event, chosen)
+        return await _outcomes(store, event, chosen)
 
 
 async def _mark(store: Store, event: str, sinks: Sequence[str]) -> list[str]:
@@ -121,5 +108,6 @@ async def _outcomes(store: Store, event: str, sinks: Sequence[str]) -> list[Repl
             continue
         delivered = row.state is DeliveryState.DELIVERED
         what = "delivered" if delivered else f"{row.state.value}: {row.error or 'not tried yet'}"
-        outcomes.append(Replayed(delivered, f"{event} to {row.sink}: {what}"))
+        where = f"{row.sink} ({row.receiver})" if row.receiver else row.sink
+        outcomes.append(Replayed(delivered, f"{event} to {where}: {what}"))
     return outcomes

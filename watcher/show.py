@@ -69,6 +69,7 @@ def _delivery(row: Any) -> Row:
         "due_at": rfc3339(row.due_at),
         "delivered_at": _instant(row.delivered_at),
         "error": row.error,
+        "receiver": row.receiver or None,
     }
 
 
@@ -132,14 +133,19 @@ def print_history(rows: list[Row], zone: tzinfo) -> None:
         _say("Nothing was announced yet.")
         return
     told = [
-        row | {"when": _local(row["created_at"], zone), "says": row["type"].split(".", 1)[1].rsplit(".", 1)[0]}
+        row
+        | {
+            "when": _local(row["created_at"], zone),
+            "says": row["type"].split(".", 1)[1].rsplit(".", 1)[0],
+            "sink": _where(row),
+        }
         for row in rows
     ]
     _print_table(["when", "ticket", "says", "sink", "state", "attempts", "event"], told)
     for row in rows:
         if row["error"]:
             again = f", next try {_local(row['due_at'], zone)}" if row["state"] == "due" else ""
-            _say(f"{row['event']} to {row['sink']}: {row['error']}{again}")
+            _say(f"{row['event']} to {_where(row)}: {row['error']}{again}")
 
 
 def print_conversation(row: Row, zone: tzinfo) -> None:
@@ -158,6 +164,11 @@ def print_conversation(row: Row, zone: tzinfo) -> None:
             _say(f"  attached: {attachment}")
     _say("")
     print_history(row["deliveries"], zone)
+
+
+def _where(row: Row) -> str:
+    """Return the sink, and which of its receivers lacks what the others have."""
+    return f"{row['sink']} ({row['receiver']})" if row["receiver"] else str(row["sink"])
 
 
 def _say(line: str, style: str = "") -> None:

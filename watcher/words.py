@@ -24,7 +24,6 @@ class Words:
     card: str
     replied: str
     unread: str
-    test: str
     #: A digest over {count} tickets, over one, and of {count} replies in one ticket ({title}).
     tickets_unread: str
     ticket_unread: str
@@ -35,6 +34,7 @@ class Words:
     still_unread: str
     unread_in_ticket: str
     attached: str
+    attachments: str
     attachments_expire: str
     attachments_enclosed: str
     not_fetched: str
@@ -51,7 +51,20 @@ class Words:
     do_not_answer: str
     test_text: str
     test_title: str
+    #: The name of a message's sender, from {author} and our own {name}.
     via: str
+    own_name: str
+    #: Why a file is not enclosed.
+    too_large: str
+    too_large_for_server: str
+    refused_by_server: str
+    too_many: str
+    too_slow: str
+    link_expired: str
+    unreachable: str
+    also_html: str
+    #: Which {ticket} of which {account}, before a text.
+    place: str
     list_description: str
     more: str
 
@@ -77,7 +90,6 @@ ENGLISH = Words(
     card="[card]",
     replied="{author} replied: {title}",
     unread="Unread reply of {author}: {title}",
-    test="Test message: {title}",
     tickets_unread="{count} tickets have unread replies",
     ticket_unread="1 ticket has unread replies",
     replies_in="{count} new replies: {title}",
@@ -86,6 +98,7 @@ ENGLISH = Words(
     still_unread="Still unread in the console.",
     unread_in_ticket="{count} replies of this ticket are unread.",
     attached="attached: {name}",
+    attachments="Attachments",
     attachments_expire="Attachments (links expire; open them soon)",
     attachments_enclosed="Attachments (enclosed)",
     not_fetched="{name}: not enclosed, {reason}",
@@ -102,7 +115,17 @@ ENGLISH = Words(
     do_not_answer="Do not answer here: answers do not reach the support agent.",
     test_text="If you can read this, messages of watcher reach you here. Nobody replied to anything.",
     test_title="Test message of watcher",
-    via="{author} via Ticket Watcher",
+    via="{author} via {name}",
+    own_name="Ticket Watcher",
+    too_large="too large",
+    too_large_for_server="too large for the mail server",
+    refused_by_server="the mail server refused it",
+    too_many="too many files",
+    too_slow="the download took too long",
+    link_expired="the link has expired",
+    unreachable="it could not be downloaded",
+    also_html="(The same follows as HTML, {chars} characters.)",
+    place="{ticket}, {account}. ",
     list_description="Support tickets of {account}",
     more="{count} more",
 )
@@ -128,7 +151,6 @@ CHINESE = Words(
     card="[卡片]",
     replied="{author}回复了：{title}",
     unread="{author}的未读回复：{title}",
-    test="测试消息：{title}",
     tickets_unread="{count} 个工单有未读回复",
     ticket_unread="1 个工单有未读回复",
     replies_in="{count} 条新回复：{title}",
@@ -137,6 +159,7 @@ CHINESE = Words(
     still_unread="控制台中仍显示未读。",
     unread_in_ticket="本工单有 {count} 条未读回复。",
     attached="附件：{name}",
+    attachments="附件",
     attachments_expire="附件（链接会过期，请尽快打开）",
     attachments_enclosed="附件（已随信附上）",
     not_fetched="{name}：未能附上，{reason}",
@@ -153,7 +176,17 @@ CHINESE = Words(
     do_not_answer="请勿直接回复此消息：回复不会送达支持工程师。",
     test_text="如果您能看到这条消息，说明 watcher 的消息可以送达这里。并没有人回复任何工单。",
     test_title="watcher 的测试消息",
-    via="{author}（工单监视）",
+    via="{author}（{name}）",
+    own_name="工单监视",
+    too_large="文件过大",
+    too_large_for_server="超出邮件服务器的大小限制",
+    refused_by_server="邮件服务器拒收",
+    too_many="文件过多",
+    too_slow="下载超时",
+    link_expired="链接已过期",
+    unreachable="无法下载",
+    also_html="（另附内容相同的 HTML 部分，共 {chars} 个字符。）",
+    place="{ticket}，{account}。",
     list_description="{account} 的支持工单",
     more="另有 {count} 条",
 )

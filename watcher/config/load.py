@@ -16,6 +16,8 @@ from watcher.config.secrets import Vault
 from watcher.config.values import SecretRef
 from watcher.document import Document, Key, Mark, Problem, ProblemsFound, did_you_mean, dotted
 from watcher.errors import ConfigError
+from watcher.model import Content
+from watcher.render import Voice
 
 #: Where the configuration is looked for, first match wins.
 DEFAULT_PATHS = (Path("watcher.yaml"), Path("/etc/watcher/watcher.yaml"))
@@ -27,6 +29,7 @@ _NOT_YET = {
     ("accounts",): {"sweep"},
     ("storage",): {"url", "backup"},
 }
+_TEMPLATES = ("subject", "text", "html")
 _EVENTS_NOT_YET = {"status", "read", "unread"}
 
 #: Where pydantic sees a problem: a key path with the names of union members in between.
@@ -57,15 +60,23 @@ class Config:
             return self.model.watches
         return {name: WatchModel.model_validate({"account": name}) for name in self.model.accounts}
 
-    def absent_secrets(self) -> list[Problem]:
-        """Return the references whose secret is not there at this moment."""
+    def absent_secrets(self, *section: str) -> list[Problem]:
+        """Return the references whose secret is not there at this moment, of the whole file or of one section."""
         problems = []
         for key, reference in _secret_refs(self.model, ()):
+            if key[: len(section)] != section:
+                continue
             try:
                 reference.probe(self.vault)
             except ConfigError as error:
                 problems.append(Problem(self._document.mark(key), dotted(key), str(error)))
         return problems
+
+    def runs_commands(self, *section: str) -> bool:
+        """Tell whether a secret of a section is what a program prints."""
+        return any(
+            reference.command for key, reference in _secret_refs(self.model, ()) if key[: len(section)] == section
+        )
 
     def account_of(self, watch: WatchModel) -> str:
         """Return the name of the account that a watch is of."""
@@ -93,8 +104,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         broken = {problem.key for problem in document.problems}
         found = (_problem(details, document) for details in error.errors(include_url=False))
         more = [problem for problem in found if problem.key not in broken]
-        raise ProblemsFound([*document.problems, *more, *_references(document)]) from error
-    problems = [*document.problems, *_references(document)]
+        raise ProblemsFound([*document.problems, *more, *_whole(document)]) from error
+    problems = [*document.problems, *_whole(document)]
     if problems:
         raise ProblemsFound(problems)
     return Config(model, document, path, vault)
@@ -259,8 +270,14 @@ def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> s
 # --- what only the whole file can tell --------------------------------------------------------------------
 
 
+def _whole(document: Document) -> Iterator[Problem]:
+    """Yield what no single value shows; read from the plain values, so that other problems hide none of them."""
+    yield from _references(document)
+    yield from _templates(document)
+
+
 def _references(document: Document) -> Iterator[Problem]:
-    """Yield names that refer to nothing; read from the plain values, so that other problems hide none of them."""
+    """Yield names that refer to nothing."""
     accounts, watches, sinks, defaults = (
         _map(document.value, section) for section in ("accounts", "watches", "sinks", "defaults")
     )
@@ -276,6 +293,25 @@ def _references(document: Document) -> Iterator[Problem]:
     for position, sink in enumerate([to] if isinstance(to, str) else to or ()):
         if isinstance(sink, str) and sink not in sinks:
             yield _unknown_name(document, ("defaults", "to", position), sink, "sink", sinks)
+
+
+def _templates(document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with the templates of sinks, each tried on events of every kind."""
+    sinks, defaults = _map(document.value, "sinks"), _map(document.value, "defaults")
+    for name in sinks:
+        sink = _map(sinks, name)
+        for part in _TEMPLATES:
+            if not isinstance(sink.get(part), str):
+                continue
+            # Most configurations have no template: they need not wait for Jinja2.
+            from watcher.template import problem_of  # noqa: PLC0415
+
+            content = sink.get("content", defaults.get("content"))
+            voice = Voice(content=Content(content)) if content in set(Content) else Voice()
+            problem = problem_of(sink[part], part=part, voice=voice)
+            if problem:
+                key: Key = ("sinks", name, part)
+                yield Problem(document.mark(key), dotted(key), problem)
 
 
 def _map(value: Any, name: str) -> dict[str, Any]:

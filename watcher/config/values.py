@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from watcher.addresses import is_loopback
 from watcher.config.secrets import Secret, Vault
 from watcher.duration import parse_duration
 from watcher.errors import ConfigError
-from watcher.http import is_loopback
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
 _RATE_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
@@ -80,18 +80,20 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
-def check_url(text: str, *, schemes: tuple[str, ...], plain_only_to_loopback: bool = False) -> str:
-    """Return the address as it is, or raise ``ValueError`` with what to write."""
+def check_url(
+    text: str, *, schemes: tuple[str, ...], plain_only_to_loopback: bool = False, is_secret: bool = False
+) -> str:
+    """Return the address as it is, or raise ``ValueError`` with what to write; a secret one may hold a password."""
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"`{text}` is not an address") from error
+        raise ValueError("not an address") from error
     if parts.scheme not in schemes or not host:
         raise ValueError(f"not an address with {' or '.join(schemes)}; write for example `{schemes[-1]}://host/path`")
     if plain_only_to_loopback and parts.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http is allowed only to a loopback address; write https")
-    if parts.password:
+    if parts.password and not is_secret:
         raise ValueError("a password never stands in this file; refer to the whole address: {env: NAME} or the like")
     if port == 0 or any(char.isspace() or not char.isprintable() for char in text):
         raise ValueError("not a valid address")

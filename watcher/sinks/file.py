@@ -22,21 +22,26 @@ class FileSink:
     spacing = timedelta()
     most_at_once = None
 
-    def __init__(self, *, name: str, path: Path, content: Content) -> None:
+    def __init__(self, *, name: str, path: Path, content: Content, timeout: timedelta = _TIMEOUT) -> None:
         self.name = name
         self.target = str(path)
         self._path = path
         self._content = content
+        self._timeout = timeout
+        self._is_writing = False
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Append one line and sync it."""
+        if self._is_writing:
+            # Else each attempt at a disk that hangs would leave a thread behind.
+            raise SinkUnavailable(f"{self._path} has not taken an earlier line yet")
         line = envelope.seal(delivery.event, content=self._content, limit=None, replay=delivery.replay) + b"\n"
+        self._is_writing = True
         try:
-            await in_own_thread(_TIMEOUT, self._append, line)
+            await in_own_thread(self._timeout, self._append, line)
         except TimeoutError as error:
-            raise SinkUnavailable(
-                f"{self._path} did not take the line within {_TIMEOUT.total_seconds():g} s"
-            ) from error
+            limit_s = self._timeout.total_seconds()
+            raise SinkUnavailable(f"{self._path} did not take the line within {limit_s:g} s") from error
         except OSError as error:
             raise SinkUnavailable(f"cannot write to {self._path}: {error.strerror}") from error
 
@@ -45,13 +50,16 @@ class FileSink:
         return envelope.seal(event, content=self._content, limit=None).decode() + "\n"
 
     def _append(self, line: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "r+b", buffering=0) as file:
-            # A write that a full disk cut short left half a line: it must not swallow this one.
-            if os.fstat(handle).st_size and os.pread(handle, 1, os.fstat(handle).st_size - 1) != b"\n":
-                line = b"\n" + line
-            written = file.write(line)
-            if written != len(line):
-                raise OSError(None, "the disk took only a part of the line")
-            os.fsync(handle)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "r+b", buffering=0) as file:
+                # A write that a full disk cut short left half a line: it must not swallow this one.
+                if os.fstat(handle).st_size and os.pread(handle, 1, os.fstat(handle).st_size - 1) != b"\n":
+                    line = b"\n" + line
+                written = file.write(line)
+                if written != len(line):
+                    raise OSError(None, "the disk took only a part of the line")
+                os.fsync(handle)
+        finally:
+            self._is_writing = False

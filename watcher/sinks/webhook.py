@@ -1,19 +1,23 @@
 """Post events to a program, as CloudEvents 1.0 signed by Standard Webhooks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
+from ssl import SSLContext
 
 import aiohttp
 from standardwebhooks.webhooks import Webhook
+from yarl import URL
 
-from watcher import envelope, http
-from watcher.errors import SinkGone, SinkUnavailable
+from watcher import http
+from watcher.duration import retry_after
+from watcher.errors import SinkGone, SinkRejected, SinkUnavailable
+from watcher.formats import Format, pack
 from watcher.model import Content, Delivery, Event
+from watcher.render import printable
 
-_CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 _ANSWER_LIMIT_BYTES = 20_000
 _SUCCESSES = range(200, 300)
 _MEANINGS = {
@@ -28,7 +32,8 @@ class WebhookSink:
     """One POST for each event; a repeat carries the same ``webhook-id``.
 
     ``secrets`` are Standard Webhooks secrets (``whsec_...``); with several, each signs, so that a receiver
-    may change from one to the next. Sources: Standard Webhooks 1.0.0; CloudEvents HTTP webhook binding 1.0.2.
+    may change from one to the next. What is signed is the body: in the binary format the attributes in the headers
+    are not. Sources: Standard Webhooks 1.0.0; CloudEvents HTTP webhook binding 1.0.2.
     """
 
     parallel = 4
@@ -45,7 +50,9 @@ class WebhookSink:
         headers: Mapping[str, str],
         content: Content,
         timeout: timedelta,
+        form: Format = Format.STRUCTURED,
         proxy: str | None = None,
+        ssl_context: SSLContext | None = None,
     ) -> None:
         self.name = name
         # The address may hold a key: it is compared, but never stored or shown.
@@ -55,24 +62,30 @@ class WebhookSink:
         self._signers = [Webhook(secret) for secret in secrets]
         self._headers = dict(headers)
         self._content = content
+        self._form = form
         self._timeout_s = timeout.total_seconds()
         self._proxy = http.proxy_for(url, proxy)
+        self._ssl_context = ssl_context
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:
         """Post the event; only a 2xx counts as taken."""
+        if delivery.receiver:
+            # Left over from a sink of this name that told several.
+            raise SinkRejected("its receiver is no longer configured")
         event = delivery.event
-        body = envelope.seal(event, content=self._content, replay=delivery.replay)
+        message = pack(event, self._form, content=self._content, replay=delivery.replay)
         try:
             reply = await http.fetch(
                 self._session,
                 "POST",
                 self._url,
-                headers=self._headers | self._signed(event.id, body, now=now),
-                body=body,
+                headers=self._headers | message.headers | self._signed(event.id, message.body, now=now),
+                body=message.body,
                 timeout_s=self._timeout_s,
                 limit_bytes=_ANSWER_LIMIT_BYTES,
                 cut=True,
                 proxy=self._proxy,
+                ssl_context=self._ssl_context,
             )
         except http.HttpFailure as error:
             raise SinkUnavailable(str(error)) from error
@@ -80,19 +93,21 @@ class WebhookSink:
             self._refuse(reply, now=now)
 
     def preview(self, event: Event, *, now: datetime) -> str:
-        """Return headers and body."""
-        body = envelope.seal(event, content=self._content)
-        headers = self._signed(event.id, body, now=now)
-        return "\n".join((*(f"{name}: {value}" for name, value in headers.items()), "", body.decode()))
+        """Return the request, its body laid out over several lines; signatures and the values of headers stay out."""
+        message = pack(event, self._form, content=self._content)
+        own = dict.fromkeys(self._headers, "…")
+        signed = self._signed(event.id, message.body, now=now)
+        if "webhook-signature" in signed:
+            signed["webhook-signature"] = " ".join("v1,…" for _ in self._signers)
+        headers = {"User-Agent": http.USER_AGENT} | own | message.headers | signed
+        head = (f"POST {_shown(self._url)}", *(f"{name}: {value}" for name, value in headers.items()))
+        body = json.dumps(json.loads(message.body), ensure_ascii=False, indent=2)
+        return printable("\n".join((*head, "", body)))
 
     def _signed(self, event_id: str, body: bytes, *, now: datetime) -> dict[str, str]:
         # The library takes the wall-clock fields of an instant for UTC, whatever its zone.
         at = now.astimezone(UTC)
-        headers = {
-            "Content-Type": _CONTENT_TYPE,
-            "webhook-id": event_id,
-            "webhook-timestamp": str(int(at.timestamp())),
-        }
+        headers = {"webhook-id": event_id, "webhook-timestamp": str(int(at.timestamp()))}
         if self._signers:
             signatures = (signer.sign(event_id, at, body.decode()) for signer in self._signers)
             headers["webhook-signature"] = " ".join(signatures)
@@ -108,20 +123,16 @@ class WebhookSink:
         raise SinkUnavailable(f"HTTP {reply.status}, {meaning}", retry_after=wait)
 
 
+def _shown(address: str) -> str:
+    """Return an address without what may be a key in it."""
+    url = URL(address)
+    login = "…@" if url.user or url.password else ""
+    port = "" if url.is_default_port() else f":{url.port}"
+    return f"{url.scheme}://{login}{url.host_subcomponent}{port}{url.raw_path}{'?…' if url.query_string else ''}"
+
+
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase.lower()
     except ValueError:
         return "an unknown status"
-
-
-def retry_after(value: str, *, now: datetime) -> timedelta | None:
-    """Return the span that a ``Retry-After`` header asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
-    value = value.strip()
-    if value.isascii() and value.isdecimal():
-        return timedelta(seconds=int(value[:9]))
-    try:
-        span = parsedate_to_datetime(value) - now
-    except (ValueError, TypeError):
-        return None
-    return max(span, timedelta())

@@ -109,6 +109,11 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def read_event(document: str) -> Event:
+    """Read an event."""
+    return _event.decode(document)
+
+
 def read_delivery(row: sa.Row[Any]) -> Delivery:
     """Read a delivery with its event."""
     return Delivery(
@@ -137,6 +142,20 @@ def left_over_row(delivery: Delivery, receiver: str, verdict: Verdict) -> dict[s
             state = DeliveryState.DELIVERED
     outcome = {"state": state.value, "due_at_ms": to_ms(at), "error": error, "delivered_at_ms": None, "digest": None}
     return delivery_row(left) | outcome | {"replay": delivery.replay}
+
+
+def again_row(event: Event, *, sink: str, receiver: str, now: datetime, at: datetime) -> dict[str, Any]:
+    """Return the row of what is to be told again at ``at``, to one receiver or ("") to all."""
+    again = Delivery(
+        event=event,
+        sink=sink,
+        receiver=receiver,
+        state=DeliveryState.DUE,
+        attempts=0,
+        due_at=at,
+        created_at=now,
+    )
+    return delivery_row(again) | {"error": None, "delivered_at_ms": None, "digest": None, "replay": True}
 
 
 def end_of(state: DeliveryState, at: datetime, error: str | None) -> dict[str, Any]:

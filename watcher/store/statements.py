@@ -104,22 +104,24 @@ delivery_insert = insert(delivery).on_conflict_do_nothing()
 _with_event = sa.select(delivery, event.c.document).join(event, event.c.id == delivery.c.event)
 _earlier = delivery.alias("earlier")
 
+#: What is still to be told: by itself, or by a digest that is under way.
+_is_open = sa.and_(
+    _earlier.c.state.in_(_OPEN),
+    sa.or_(_earlier.c.state == DeliveryState.DUE.value, _earlier.c.digest.is_not(None)),
+)
+_comes_before = sa.and_(
+    _earlier.c.sink == delivery.c.sink,
+    _earlier.c.lane == delivery.c.lane,
+    ~_earlier.c.replay,
+    sa.tuple_(_earlier.c.position, _earlier.c.event) < sa.tuple_(delivery.c.position, delivery.c.event),
+)
 #: The oldest due delivery of each lane, whenever its time comes: order within a ticket is kept. What a person asked
 #: to be sent again neither waits in that order nor holds it up.
 _next_of_lane = sa.and_(
     delivery.c.sink == sa.bindparam("sink"),
     delivery.c.state == DeliveryState.DUE.value,
     delivery.c.lane.not_in(sa.bindparam("busy", expanding=True)),
-    sa.or_(
-        delivery.c.replay,
-        ~sa.exists().where(
-            _earlier.c.sink == delivery.c.sink,
-            _earlier.c.lane == delivery.c.lane,
-            _earlier.c.state == DeliveryState.DUE.value,
-            ~_earlier.c.replay,
-            sa.tuple_(_earlier.c.position, _earlier.c.event) < sa.tuple_(delivery.c.position, delivery.c.event),
-        ),
-    ),
+    sa.or_(delivery.c.replay, ~sa.exists().where(_comes_before, _is_open)),
 )
 due = (
     _with_event.where(_next_of_lane, delivery.c.due_at_ms <= sa.bindparam("now_ms"))
@@ -128,7 +130,9 @@ due = (
 )
 #: A receiver that lacks what the others have says nothing of the sink.
 due_again = due.where(delivery.c.attempts > 0, delivery.c.receiver == "")
-#: What may be told together: all that is due, but for digests, tests, and what a person asked for.
+_must_wait = sa.or_(_earlier.c.state == DeliveryState.HELD.value, _earlier.c.due_at_ms > sa.bindparam("now_ms"))
+#: What may be told together: all that is due, but for digests, tests, what a person asked for, and what comes behind
+#: something that is not due yet.
 mergeable = (
     _with_event.where(
         delivery.c.sink == sa.bindparam("sink"),
@@ -136,6 +140,7 @@ mergeable = (
         delivery.c.due_at_ms <= sa.bindparam("now_ms"),
         ~delivery.c.replay,
         event.c.kind.not_in((Kind.DIGEST.value, Kind.TEST.value)),
+        ~sa.exists().where(_comes_before, _is_open, _must_wait),
     )
     .order_by(delivery.c.receiver, delivery.c.position)
     .limit(sa.bindparam("most"))
@@ -152,7 +157,16 @@ _this = sa.and_(
     delivery.c.receiver == sa.bindparam("b_receiver"),
 )
 release = sa.update(delivery).where(_this).values(state=DeliveryState.DUE.value, due_at_ms=sa.bindparam("b_now_ms"))
-join_digest = sa.update(delivery).where(_this).values(state=DeliveryState.HELD.value, digest=sa.bindparam("b_digest"))
+_digest = delivery.alias("digest_delivery")
+join_digest = (
+    sa.update(delivery)
+    .where(
+        _this,
+        # Nobody is told by a digest that is not there.
+        sa.exists().where(_digest.c.event == sa.bindparam("b_digest"), _digest.c.sink == delivery.c.sink),
+    )
+    .values(state=DeliveryState.HELD.value, digest=sa.bindparam("b_digest"))
+)
 #: Settles a delivery, and with a digest those that it tells.
 settle = (
     sa.update(delivery)
@@ -184,10 +198,8 @@ postpone = (
     .where(_this, delivery.c.state == DeliveryState.DUE.value)
     .values(attempts=delivery.c.attempts + 1, due_at_ms=sa.bindparam("b_due_ms"), error=sa.bindparam("b_error"))
 )
-#: What one receiver still lacks, while the others have the event.
-left_over = _upsert(
-    delivery, "state", "attempts", "hastened", "due_at_ms", "delivered_at_ms", "error", "digest", "replay"
-)
+#: What one receiver still lacks while the others have the event, and what is to be told again.
+again = _upsert(delivery, "state", "attempts", "hastened", "due_at_ms", "delivered_at_ms", "error", "digest", "replay")
 hasten = (
     sa.update(delivery)
     .where(
@@ -199,8 +211,16 @@ hasten = (
     )
     .values(due_at_ms=sa.bindparam("b_now_ms"), hastened=delivery.c.hastened + 1)
 )
+#: After the sink worked again: what a single receiver lacks has reasons of its own.
+hasten_all_receivers = hasten.where(delivery.c.receiver == "")
 #: News of a ticket is a fresh occasion for what is still open of it, behind which the news would have to wait.
-hasten_lane = hasten.where(delivery.c.lane == sa.bindparam("b_lane"))
+_told_by = sa.select(_earlier.c.digest).where(
+    _earlier.c.sink == sa.bindparam("b_sink"),
+    _earlier.c.lane == sa.bindparam("b_lane"),
+    _earlier.c.state == DeliveryState.HELD.value,
+    _earlier.c.digest.is_not(None),
+)
+hasten_lane = hasten.where(sa.or_(delivery.c.lane == sa.bindparam("b_lane"), delivery.c.event.in_(_told_by)))
 bury = (
     sa.update(delivery)
     .where(delivery.c.sink == sa.bindparam("b_sink"), delivery.c.state.in_(_OPEN))
@@ -208,20 +228,6 @@ bury = (
 )
 #: As above, unless somebody has switched the sink on again in the meantime.
 bury_of_disabled = bury.where(sa.exists().where(sink.c.name == sa.bindparam("b_sink")))
-replay = (
-    sa.update(delivery)
-    .where(_this)
-    .values(
-        state=DeliveryState.DUE.value,
-        attempts=0,
-        hastened=0,
-        due_at_ms=sa.bindparam("b_now_ms"),
-        delivered_at_ms=None,
-        error=None,
-        digest=None,
-        replay=True,
-    )
-)
 #: Those that a digest told share its fate again.
 replay_members = (
     sa.update(delivery)
@@ -233,8 +239,29 @@ replay_members = (
     )
     .values(state=DeliveryState.HELD.value)
 )
+#: What a person wanted to be told again later, and has read meanwhile: they were told once.
+forget_reminders = (
+    sa.update(delivery)
+    .where(
+        delivery.c.state == DeliveryState.DUE.value,
+        delivery.c.replay,
+        delivery.c.attempts == 0,
+        delivery.c.due_at_ms > sa.bindparam("b_now_ms"),
+        delivery.c.event.in_(
+            sa.select(event.c.id).where(
+                event.c.account == sa.bindparam("b_account"), event.c.ticket == sa.bindparam("b_ticket")
+            )
+        ),
+    )
+    .values(
+        state=DeliveryState.DELIVERED.value,
+        replay=False,
+        due_at_ms=sa.bindparam("b_now_ms"),
+        delivered_at_ms=sa.bindparam("b_now_ms"),
+    )
+)
 of_event = (
-    sa.select(delivery.c.sink, delivery.c.receiver, delivery.c.state)
+    sa.select(delivery.c.sink, delivery.c.receiver, delivery.c.state, delivery.c.digest)
     .where(delivery.c.event == sa.bindparam("event"))
     .order_by(delivery.c.sink, delivery.c.receiver)
 )

@@ -33,6 +33,7 @@ from watcher.store import statements as sql
 from watcher.store.rows import (
     HistoryRow,
     TicketRow,
+    again_row,
     delivery_row,
     end_of,
     event_row,
@@ -40,6 +41,7 @@ from watcher.store.rows import (
     left_over_row,
     note_row,
     read_delivery,
+    read_event,
     read_history,
     read_note,
     read_ticket,
@@ -230,12 +232,16 @@ class Store:
         rows = [left_over_row(delivery, receiver, verdict) for receiver, verdict in left.items()]
         async with self._write() as connection:
             await _settle(connection, delivery, Delivered(at))
-            await connection.execute(sql.left_over, rows)
+            await connection.execute(sql.again, rows)
 
-    async def hasten(self, sink: str, *, now: datetime) -> None:
-        """Make everything that waits for another attempt due now: the sink works again."""
+    async def hasten(self, sink: str, *, now: datetime, every_receiver: bool = False) -> None:
+        """Make everything that waits for another attempt due now: the sink works again.
+
+        What single receivers lack keeps its time, unless ``every_receiver`` is set.
+        """
+        statement = sql.hasten if every_receiver else sql.hasten_all_receivers
         async with self._write() as connection:
-            await connection.execute(sql.hasten, {"b_sink": sink, "b_now_ms": to_ms(now)})
+            await connection.execute(statement, {"b_sink": sink, "b_now_ms": to_ms(now)})
 
     async def bury(self, sink: str, *, reason: str, only_if_disabled: bool = False) -> int:
         """Give up everything that waits for ``sink``; return how many deliveries that were."""
@@ -257,19 +263,43 @@ class Store:
         event.
         """
         async with self._write() as connection:
-            if await connection.scalar(sql.event_document, {"event": event}) is None:
+            document = await connection.scalar(sql.event_document, {"event": event})
+            if document is None:
                 raise KeyError(event)
             told = list(await connection.execute(sql.of_event, {"event": event}))
             chosen = list(dict.fromkeys(row.sink for row in told if not sinks or row.sink in sinks))
             for sink in chosen:
-                rows = [row for row in told if row.sink == sink]
-                lacking = [row.receiver for row in rows if row.receiver and row.state != DeliveryState.DELIVERED.value]
-                for receiver in lacking or [""]:
+                for receiver in await _lacking(connection, [row for row in told if row.sink == sink]) or [""]:
+                    row = again_row(read_event(document), sink=sink, receiver=receiver, now=now, at=now)
+                    await connection.execute(sql.again, [row])
                     key = {"b_event": event, "b_sink": sink, "b_receiver": receiver}
-                    await connection.execute(sql.replay, key | {"b_now_ms": to_ms(now)})
                     await connection.execute(sql.replay_members, key)
                 await connection.execute(sql.sink_enable, {"b_name": sink})
         return chosen
+
+    async def remind(self, event: str, *, sink: str, receiver: str, now: datetime, at: datetime) -> bool:
+        """Make an event due again at ``at`` for one receiver ("": for all); return whether the sink ever had it."""
+        async with self._write() as connection:
+            told = [row for row in await connection.execute(sql.of_event, {"event": event}) if row.sink == sink]
+            document = await connection.scalar(sql.event_document, {"event": event})
+            if not told or document is None:
+                return False
+            await connection.execute(
+                sql.again, [again_row(read_event(document), sink=sink, receiver=receiver, now=now, at=at)]
+            )
+        return True
+
+    async def forget_reminders(self, account: str, ticket: str, *, now: datetime) -> None:
+        """Let nobody be reminded of what was told of a ticket: it was read."""
+        key = {"b_account": account, "b_ticket": ticket, "b_now_ms": to_ms(now)}
+        async with self._write() as connection:
+            await connection.execute(sql.forget_reminders, key)
+
+    async def event(self, event: str) -> Event | None:
+        """Return an event that is kept."""
+        async with self._read() as connection:
+            document = await connection.scalar(sql.event_document, {"event": event})
+        return None if document is None else read_event(document)
 
     # --- switched-off sinks -------------------------------------------------------------------------------
 
@@ -336,6 +366,16 @@ class Store:
 
 def _key(delivery: Delivery) -> dict[str, Any]:
     return {"b_event": delivery.event.id, "b_sink": delivery.sink, "b_receiver": delivery.receiver}
+
+
+async def _lacking(connection: AsyncConnection, told: Sequence[Any]) -> list[str]:
+    """Return which receivers of a sink lack what its other receivers have, from the rows of one event and sink."""
+    lacking = [row.receiver for row in told if row.receiver and row.state != DeliveryState.DELIVERED.value]
+    digest = next((row.digest for row in told if not row.receiver and row.digest), None)
+    if lacking or digest is None:
+        return lacking
+    of_digest = await connection.execute(sql.of_event, {"event": digest})
+    return await _lacking(connection, [row for row in of_digest if row.sink == told[0].sink])
 
 
 async def _settle(connection: AsyncConnection, delivery: Delivery, verdict: Verdict) -> None:

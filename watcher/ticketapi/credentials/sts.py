@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 from yarl import URL
 
+from watcher.addresses import is_loopback
 from watcher.errors import ApiUnavailable, CredentialsRejected
-from watcher.http import HttpFailure, Reply, fetch, is_loopback, proxy_for
+from watcher.http import HttpFailure, Reply, fetch, proxy_for
 from watcher.ports import Clock
 from watcher.ticketapi import signing
 from watcher.ticketapi.credentials.contract import (

@@ -1,0 +1,414 @@
+"""What a mail says, and that nothing in it can be made to say more."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta, timezone
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.headerregistry import AddressHeader
+from email.message import EmailMessage
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example as tried
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import NOON, account, event, note, ticket
+from watcher.detect import digest
+from watcher.mail.compose import Addresses, Enclosure, compose
+from watcher.mail.letter import Letter, label, write
+from watcher.mail.mailbox import Mailbox, parse_mailbox
+from watcher.mail.page import Fate, link
+from watcher.model import Attachment, Author, Content, Event, Kind, Language, Note, Read, Role, Unread
+from watcher.render import Voice
+from watcher.sample import example
+from watcher.template import TemplateWording
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+EVERY_HEADER = [
+    *("Subject", "From", "To", "Cc", "Reply-To", "Date", "Message-ID", "In-Reply-To", "References", "List-Id"),
+    *("Auto-Submitted", "X-Auto-Response-Suppress", "X-Watcher-Reason", "X-Watcher-Event-Id"),
+    *("X-Watcher-Ticket", "X-Watcher-Account", "X-Watcher-Severity", "MIME-Version", "Content-Type"),
+]
+
+
+def voice(**more: Any) -> Voice:
+    values: dict[str, Any] = {"zone": SHANGHAI, "content": Content.FULL}
+    return Voice(**(values | more))
+
+
+def letter(of: Event, *, fates: Any = None, **more: Any) -> Letter:
+    return write(of, voice(**more), domain="corp.example", fates=fates)
+
+
+def addresses(*, name: str = "Ticket Watcher") -> Addresses:
+    return Addresses(
+        sender=Mailbox("watcher", "corp.example", name),
+        to=[parse_mailbox("Ops <ops@corp.example>"), parse_mailbox("运维, 一组 <zhang@例子.中国>")],
+        cc=[parse_mailbox("boss@corp.example")],
+        reply_to=parse_mailbox("desk@corp.example"),
+    )
+
+
+def mail(of: Event, *, enclosures: Sequence[Enclosure] = (), **more: Any) -> bytes:
+    written = letter(of, **more)
+    return compose(written, addresses(name=f"{written.author} via us"), now=NOON, enclosures=enclosures)
+
+
+def read(data: bytes) -> EmailMessage:
+    return message_from_bytes(data, policy=policy.default)
+
+
+def text_of(data: bytes, kind: str = "plain") -> str:
+    part = read(data).get_body((kind,))
+    assert part
+    return str(part.get_content())
+
+
+# --- the words --------------------------------------------------------------------------------------------
+
+
+def test_a_reply_reads_as_the_contract_of_messages_says() -> None:
+    written = letter(example(Kind.REPLY))
+    assert written.subject == "[Ticket 0005PYGCW] Why ECS renewal failed?"
+    assert written.author == "Agent 1024"
+    assert written.text == (
+        "Agent 1024 replied on Fri 11 Jun 2021 at 15:32 CST (07:32 UTC).\n"
+        "Still unread in the console.\n"
+        "\n"
+        "> 您好，续费失败的原因是账户余额不足。\n"
+        "> Please top up at least CNY 120, then retry the renewal.\n"
+        ">\n"
+        "> Details are in the attached log.\n"
+        "\n"
+        "Attachments (links expire; open them soon)\n"
+        "  renew.log  https://attachments.example/renew.log?Expires=1623400000&Signature=made-up\n"
+        "\n"
+        "Ticket    0005PYGCW  Why ECS renewal failed?\n"
+        "Status    Waiting for your feedback\n"
+        "Severity  Normal\n"
+        "Account   prod (1604499804113750)\n"
+        "Open      https://workorder.console.aliyun.com/\n"
+        "\n"
+        "-- \n"
+        "Sent by watcher: watch production.\n"
+        "Do not answer here: answers do not reach the support agent.\n"
+    )
+
+
+def test_it_speaks_chinese() -> None:
+    written = letter(example(Kind.REPLY), language=Language.CHINESE)
+    assert written.subject == "[工单 0005PYGCW] Why ECS renewal failed?"
+    assert "控制台中仍显示未读。" in written.text
+    assert "请勿直接回复此消息" in written.text
+    assert '<html lang="zh-CN">' in written.html
+
+
+def test_later_mails_of_a_ticket_answer_the_first() -> None:
+    first, later = letter(event(is_first=True)), letter(event(2))
+    assert later.subject == f"Re: {first.subject}" == "Re: [Ticket 0005PYGCW] Why ECS renewal failed?"
+    assert first.thread == later.thread == "ticket.0005PYGCW.prod@watcher.corp.example"
+    assert first.message_id != later.message_id
+
+
+def test_a_ticket_without_a_title_is_its_number() -> None:
+    assert letter(event(ticket=ticket(title=" \n"), is_first=True)).subject == "[Ticket 0005PYGCW]"
+
+
+def test_a_long_title_is_cut() -> None:
+    assert letter(event(ticket=ticket(title="long " * 100))).subject.endswith("…")
+    assert len(letter(event(ticket=ticket(title="长" * 1000))).subject) < 250
+
+
+def test_several_unread_replies_are_counted() -> None:
+    assert "3 replies of this ticket are unread." in letter(event(unread=Unread(in_ticket=3))).text
+
+
+def test_what_was_read_is_not_called_unread() -> None:
+    assert "unread" not in letter(event(note=note(read=Read.READ))).text
+
+
+def test_a_digest_has_a_section_for_each_ticket_and_starts_no_thread() -> None:
+    members = [event(1), event(2), event(3, ticket=ticket("OTHER", title="快照失败"))]
+    written = letter(digest(members, sink="mail", now=NOON))
+    assert written.subject == "2 tickets have unread replies"
+    assert written.thread == ""
+    assert written.author == ""
+    assert written.text.count("Ticket    ") == 2
+    assert written.text.count("> Please try again.") == 3
+    assert written.html.count("<h2") == 2
+
+
+def test_a_digest_over_accounts_has_a_list_of_its_own() -> None:
+    members = [event(1), event(2, account=account("other"), minutes=1)]
+    assert letter(digest(members, sink="mail", now=NOON)).list_id == (
+        "Support tickets of prod, other",
+        "tickets.watcher.corp.example",
+    )
+
+
+def test_a_test_message_cannot_be_taken_for_a_reply() -> None:
+    written = letter(example(Kind.TEST), content=Content.NONE)
+    assert written.subject == "Test message of watcher"
+    assert "Nobody replied to anything." in written.text
+    assert "Nobody replied to anything." in written.html
+    assert written.thread == ""
+    assert written.marks["X-Watcher-Reason"] == "test"
+
+
+def test_content_that_is_not_to_leave_stays_here_with_the_keys_to_its_files() -> None:
+    written = letter(example(Kind.REPLY), content=Content.NONE)
+    for part in (written.text, written.html):
+        assert "top up" not in part
+        assert "attachments.example" not in part
+        assert "renew.log" in part
+
+
+def test_html_says_what_the_text_says_and_loads_nothing() -> None:
+    written = letter(example(Kind.REPLY)).html
+    assert "Please top up at least CNY 120, then retry the renewal.<br><br>Details" in written
+    assert '<a href="https://attachments.example/renew.log?Expires=1623400000&amp;Signature=made-up">' in written
+    assert not re.search(r"<(?:img|script|link|style|iframe|object|form)|url\(|@import|src=", written)
+
+
+HOSTILE = '<script>alert(1)</script> "&amp; <img src=x onerror=y> {{ 7 * 7 }} </blockquote>'
+
+
+def test_html_in_anything_from_outside_is_text() -> None:
+    hostile = Attachment(name=HOSTILE, url='https://x.example/"><script>')
+    told = event(
+        ticket=ticket(HOSTILE, title=HOSTILE),
+        account=account(HOSTILE),
+        watch=HOSTILE,
+        url='https://x.example/"><script>',
+        note=note(text=HOSTILE, author=Author(role=Role.AGENT, name=HOSTILE), attachments=(hostile,)),
+    )
+    written = letter(told, fates={(told.id, 0): Fate(reason=HOSTILE)}).html
+    assert not re.findall(r"<(?:script|img)", written)
+    assert written.count("</blockquote>") == 1
+    assert {tag for tag, _ in re.findall(r"<([a-z0-9]+)((?: [^>]*)?)>", written)} <= {
+        *("html", "head", "meta", "title", "body", "div", "h1", "p", "br", "blockquote"),
+        *("ul", "li", "a", "table", "tr", "th", "td"),
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://",
+        "https://a b/",
+        "http://[",
+        "ftp://x/",
+        "https://x/\u202ey",
+    ],
+)
+def test_only_web_addresses_are_links(url: str) -> None:
+    assert link(url) == ""
+    told = event(url=url, note=note(attachments=(Attachment(name="a.log", url=url),)))
+    assert "<a " not in letter(told).html
+    assert url not in letter(told).text
+
+
+# --- the user's own words ---------------------------------------------------------------------------------
+
+
+def own(**templates: str) -> dict[str, TemplateWording]:
+    return {part: TemplateWording(source, part=part) for part, source in templates.items()}
+
+
+def test_an_own_subject_takes_the_place_of_the_title_and_the_thread_holds() -> None:
+    worded = own(subject="{{ data.account.name }}: {{ default }}")
+    assert letter(event(), own=worded).subject == "Re: [Ticket 0005PYGCW] prod: Why ECS renewal failed?"
+    assert letter(event(), own=worded).thread == letter(event()).thread
+    assert letter(example(Kind.TEST), own=own(subject="urgent")).subject == "Test message of watcher: urgent"
+
+
+def test_an_own_subject_that_is_empty_is_ours() -> None:
+    assert letter(event(), own=own(subject="{# nothing #}")).subject == letter(event()).subject
+
+
+def test_an_own_subject_cannot_add_a_header() -> None:
+    data = mail(event(), own=own(subject="a\r\nBcc: evil@example\r\n\r\nbody"))
+    assert header_names(data) == EVERY_HEADER
+
+
+def test_an_own_text_is_shown_by_html_too() -> None:
+    written = letter(event(), own=own(text="<b>{{ headline }}</b>\n  second"))
+    assert written.text == "<b>agent 1024 replied: Why ECS renewal failed?</b>\n  second\n"
+    assert "&lt;b&gt;agent 1024 replied: Why ECS renewal failed?&lt;/b&gt;<br>  second" in written.html
+    assert letter(event(), own=own(text="a", html="<i>b</i>")).html == "<i>b</i>"
+
+
+# --- the headers ------------------------------------------------------------------------------------------
+
+
+def header_names(data: bytes) -> list[str]:
+    """Return the names of the header lines as a strict reader sees them."""
+    head, separator, _ = data.partition(b"\r\n\r\n")
+    assert separator
+    unfolded = re.sub(rb"\r\n[ \t]", b" ", head).split(b"\r\n")
+    assert all(re.fullmatch(rb"[A-Za-z-]+: [\x20-\x7e]*", line) for line in unfolded), unfolded
+    return [line.partition(b":")[0].decode() for line in unfolded]
+
+
+def test_a_mail_has_the_headers_of_the_contract() -> None:
+    message = read(mail(example(Kind.REPLY)))
+    assert dict(message.items()) | {"Content-Type": ""} == {
+        "Subject": "[Ticket 0005PYGCW] Why ECS renewal failed?",
+        "From": "Agent 1024 via us <watcher@corp.example>",
+        "To": "Ops <ops@corp.example>, 运维 一组 <zhang@xn--fsqu00a.xn--fiqs8s>",
+        "Cc": "boss@corp.example",
+        "Reply-To": "desk@corp.example",
+        "Date": "Thu, 15 Jan 2026 12:00:00 +0000",
+        "Message-ID": f"<{example(Kind.REPLY).id}@watcher.corp.example>",
+        "In-Reply-To": "<ticket.0005PYGCW.1604499804113750@watcher.corp.example>",
+        "References": "<ticket.0005PYGCW.1604499804113750@watcher.corp.example>",
+        "List-Id": "Support tickets of prod <prod.tickets.watcher.corp.example>",
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "DR, RN, NRN, OOF, AutoReply",
+        "X-Watcher-Reason": "new",
+        "X-Watcher-Event-Id": example(Kind.REPLY).id,
+        "X-Watcher-Ticket": "0005PYGCW",
+        "X-Watcher-Account": "prod",
+        "X-Watcher-Severity": "normal",
+        "MIME-Version": "1.0",
+        "Content-Type": "",
+    }
+    assert message.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
+def test_the_same_event_gives_the_same_bytes_but_for_the_date() -> None:
+    told = example(Kind.REPLY)
+    enclosed = Enclosure(name="renew.log", content_type="text/plain", content=b"log")
+    written = letter(told)
+    first = compose(written, addresses(), now=NOON, enclosures=[enclosed])
+    again = compose(letter(told), addresses(), now=NOON + timedelta(hours=1), enclosures=[enclosed])
+    assert first != again
+    assert first.replace(b"12:00:00", b"13:00:00") == again
+
+
+def test_the_date_has_the_readers_zone() -> None:
+    now = NOON.astimezone(timezone(timedelta(hours=8)))
+    assert b"Date: Thu, 15 Jan 2026 20:00:00 +0800\r\n" in compose(letter(event()), addresses(), now=now)
+
+
+@given(st.text(), st.text())
+def test_no_two_texts_have_one_label(first: str, second: str) -> None:
+    assert (label(first) == label(second)) is (first == second)
+    assert re.fullmatch(r"[A-Za-z0-9_+~-]{1,48}", label(first))
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.b", "a b<>@", "x" * 300, "工单", "\ud800", "~", "+41", "\r\n"])
+def test_every_text_has_a_label(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_+~-]{1,48}", label(text))
+
+
+TRICKS = [
+    "=?utf-8?q?a=0D=0ABcc:_evil@x.example?=",
+    "plain =?utf-8?b?YQ0KQmNjOiBldmlsQHguZXhhbXBsZQ==?= plain",
+    "=?utf-8?q?a?==?utf-8?q?b?=",
+    "a\r\nBcc: evil@x.example",
+    "a\nBcc: evil@x.example\n\nbody",
+    "a\rBcc: evil@x.example",
+    "a\x85Bcc: evil@x.example\u2028Bcc: b\u2029Bcc: c\x0bBcc: d\x0cBcc: e\x1cBcc: f",
+    "\x00\ud800\udfff\x7f",
+    '"Evil, Inc" <evil@x.example>, other@x.example; (comment) \\" : group: a@b;',
+    "工程师, <evil@x.example>" * 20,
+    "\u202egnp.exe \u2066",
+    "x" * 3000,
+    "长" * 3000,
+    "a  b\tc" + " " * 500 + "d",
+    "--=_boundary",
+    ".",
+    "",
+]
+#: Whatever the wire reader lets through: any text without NUL and lone surrogates, and those for good measure.
+ANY_TEXT = st.one_of(st.text(max_size=200), st.sampled_from(TRICKS), st.lists(st.sampled_from(TRICKS)).map("".join))
+
+
+def hostile(text: str) -> Event:
+    attached = Attachment(name=text, url=f"https://x.example/{text}")
+    written = Note(
+        id=text, author=Author(role=Role.AGENT, name=text), created_at=NOON, content=text, attachments=(attached,)
+    )
+    return event(
+        account=account(text, uid=text),
+        ticket=ticket(text, title=text, status_code=text),
+        note=written,
+        watch=text,
+        labels={text: text},
+        url=text,
+    )
+
+
+def is_strict(data: bytes) -> bool:
+    """Tell whether every line is one for every server: ASCII, not too long, ended by CR LF."""
+    lines = data.split(b"\r\n")
+    return data.isascii() and not any(b"\r" in line or b"\n" in line or len(line) > 998 for line in lines)
+
+
+def check_is_harmless(told: Event, text: str) -> None:
+    enclosed = Enclosure(name="renew.log", content_type="text/plain", content=text.encode(errors="replace"))
+    data = mail(told, enclosures=[enclosed])
+    expected = [name for name in EVERY_HEADER if name not in UNTHREADED] if told.events else EVERY_HEADER
+    assert header_names(data) == expected
+    assert is_strict(data)
+    head = data.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    # What is longer has no place where it could be folded.
+    assert [line for line in head if len(line) > 78 and b" " in line.partition(b": ")[2].strip()] == []
+    message = read(data)
+    assert [each.addr_spec for each in cast("AddressHeader", message["From"]).addresses] == ["watcher@corp.example"]
+    assert [each.addr_spec for each in cast("AddressHeader", message["To"]).addresses] == [
+        "ops@corp.example",
+        "zhang@xn--fsqu00a.xn--fiqs8s",
+    ]
+    assert [part.get_content_type() for part in message.walk()] == [
+        *("multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/plain")
+    ]
+    written = letter(told)
+    assert text_of(data).splitlines() == written.text.splitlines()
+    assert text_of(data, "html").splitlines() == written.html.splitlines()
+
+
+UNTHREADED = {"In-Reply-To", "References", "X-Watcher-Ticket", "X-Watcher-Account", "X-Watcher-Severity"}
+
+
+@given(ANY_TEXT)
+def test_nothing_from_outside_can_inject_or_stop_a_mail(text: str) -> None:
+    check_is_harmless(hostile(text), text)
+
+
+@pytest.mark.parametrize("text", TRICKS)
+def test_known_tricks_are_harmless_in_single_mails_and_digests(text: str) -> None:
+    check_is_harmless(hostile(text), text)
+    members = [hostile(text), replace(hostile(text), id="msg_other")]
+    check_is_harmless(digest(members, sink="mail", now=NOON), text)
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Zl", "Zp", "Zs")), min_size=1, max_size=150))
+@tried("=?utf-8?q?a=0D=0ABcc:_evil@x.example?=")
+@tried("a=?b?=c")
+def test_a_subject_reads_as_it_was_written(title: str) -> None:
+    data = mail(event(ticket=ticket(title=title), is_first=True))
+    encoded = re.search(rb"\ASubject: (.*?)\r\n(?![ \t])", data, re.DOTALL)
+    assert encoded
+    decoded = str(make_header(decode_header(encoded[1].decode().replace("\r\n", ""))))
+    assert decoded == f"[Ticket 0005PYGCW] {title}"
+
+
+def test_addresses_that_need_more_than_ascii_are_named_only_where_the_server_can() -> None:
+    both = Addresses(
+        sender=Mailbox("watcher", "corp.example"),
+        to=[parse_mailbox("用户@例子.中国"), parse_mailbox("ops@corp.example")],
+    )
+    plain = compose(letter(event()), both, now=NOON)
+    assert is_strict(plain)
+    assert b"To: ops@corp.example\r\n" in plain
+    wide = compose(letter(event()), both, now=NOON, utf8=True)
+    assert "To: 用户@xn--fsqu00a.xn--fiqs8s,\r\n ops@corp.example\r\n".encode() in wide

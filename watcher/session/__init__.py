@@ -1,0 +1,1 @@
+"""The desktop session of whoever runs this process: its message bus, its notification server, its screen."""

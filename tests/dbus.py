@@ -1,7 +1,6 @@
 """A message bus of our own, and on it a notification server that does what it is told."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
+from tests.programs import needs
 from watcher.popup import LockScreen, Popup
 
 NOTIFICATIONS, SAVER, LOGIND = (
@@ -34,7 +33,7 @@ _CONFIG = """\
 </busconfig>
 """
 
-needs_bus = pytest.mark.skipif(not shutil.which("dbus-daemon"), reason="dbus-daemon is not installed")
+needs_bus = needs("dbus-daemon")
 
 
 def a_popup(**more: Any) -> Popup:

@@ -185,8 +185,8 @@ REFUSALS = [
     (
         MINIMAL.replace("{type: console}", "{url: 'https://x'}"),
         (
-            "watcher.yaml:3:13 sinks.me.type: is missing; choose from: console, file, webhook, email, desktop, dingtalk, "
-            "feishu, wecom, slack, telegram, ntfy, apprise, exec"
+            "watcher.yaml:3:13 sinks.me.type: is missing; choose from: console, file, webhook, email, desktop, "
+            "dingtalk, feishu, wecom, slack, telegram, ntfy, apprise, exec"
         ),
     ),
     (

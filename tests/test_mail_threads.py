@@ -3,7 +3,6 @@
 import itertools
 import mailbox
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import NOON, account, event, ticket
+from tests.programs import needs
 from watcher.detect import digest
 from watcher.mail.compose import Addresses, compose
 from watcher.mail.letter import write
@@ -114,7 +114,7 @@ READERS = [
     pytest.param(
         reader,
         id=reader.__name__,
-        marks=pytest.mark.skipif(not shutil.which(program), reason=f"{program} is not installed"),
+        marks=needs(program),
     )
     for reader, program in ((notmuch, "notmuch"), (mblaze, "mthread"), (mu, "mu"))
 ]

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,11 +14,12 @@ import pytest
 
 from tests.dbus import a_popup, needs_bus, open_bus
 from tests.fakes import until
+from tests.programs import needs
 from watcher.errors import SinkUnavailable
 from watcher.popup import Popup
 from watcher.session.desk import Desk
 
-XFCE = "/usr/lib/x86_64-linux-gnu/xfce4/notifyd/xfce4-notifyd"
+XFCE = next(map(str, Path("/usr/lib").glob("*/xfce4/notifyd/xfce4-notifyd")), "xfce4-notifyd")
 HOSTILE = "0005PYGCW, prod. <b>bold</b> &amp; <script>alert(1)</script> 您好"
 DUNST_CONFIG = """\
 [global]
@@ -30,11 +30,6 @@ markup = {markup}
 mouse_left_click = do_action, close_current
 format = "<b>%s</b>\\n%b"
 """
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    missing = [program for program in programs if not shutil.which(program)]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 pytestmark = [needs_bus, needs("Xvfb")]

@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from tests.fakes import delivery, event, note, ticket, until
+from tests.programs import needs
 from watcher import http
 from watcher.detect import digest
 from watcher.errors import SinkUnavailable
@@ -36,8 +37,6 @@ Command = tuple[Path, list[str]]
 @pytest.fixture(scope="module")
 def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install what the receiver in JavaScript needs, in a copy of its folder."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("javascript") / "receiver"
     shutil.copytree(ROOT / "javascript", folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
     subprocess.run(
@@ -46,7 +45,7 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["python", "javascript"])
+@pytest.fixture(params=["python", pytest.param("javascript", marks=needs("node", "npm"))])
 def command(request: pytest.FixtureRequest) -> Command:
     """Return where and how a receiver is run."""
     if request.param == "python":
@@ -209,6 +208,7 @@ def test_without_a_secret_it_does_not_start(command: Command) -> None:
     assert (ended.returncode, ended.stderr) == (1, "WEBHOOK_SECRET is not set\n")
 
 
+@needs("node", "npm")
 def test_the_vectors_are_those_of_the_library_for_javascript(javascript: Path) -> None:
     program = """
         import { readFileSync } from "node:fs";

@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import get_args
 
 import anyio
 import pytest
@@ -26,9 +26,9 @@ PATIENT, HASTY = timedelta(seconds=30), timedelta(seconds=0.5)
 
 
 @asynccontextmanager
-async def bench_of(kind: str, *, timeout: timedelta = PATIENT) -> AsyncIterator[Bench]:
+async def bench_of(kind: str, *, time_limit: timedelta = PATIENT) -> AsyncIterator[Bench]:
     module = importlib.import_module(f"tests.benches.{kind}")
-    async with module.open_bench(timeout=timeout) as bench:
+    async with module.open_bench(timeout=time_limit) as bench:
         yield bench
 
 
@@ -94,7 +94,7 @@ class TestContract:
                 await bench.sink.send(delivery(event()), now=now())
 
     async def test_a_receiver_without_an_answer_costs_no_more_than_the_time_limit(self, kind: str) -> None:
-        async with bench_of(kind, timeout=HASTY) as bench:
+        async with bench_of(kind, time_limit=HASTY) as bench:
             bench.hangs()
             with anyio.fail_after(PATIENT.total_seconds()), pytest.raises(SinkUnavailable):
                 await bench.sink.send(delivery(event()), now=now())
@@ -107,8 +107,8 @@ class TestContract:
             assert scope.cancelled_caught
 
     async def test_no_secret_is_said_in_errors_logs_or_reprs(self, kind: str) -> None:
-        async with bench_of(kind, timeout=HASTY) as bench:
-            said: list[str] = [repr(bench.sink), str(bench.sink), bench.sink.target, bench.sink.name]
+        async with bench_of(kind, time_limit=HASTY) as bench:
+            said = [repr(bench.sink), str(bench.sink), bench.sink.target, bench.sink.name]
             said.append(bench.sink.preview(event(), now=now()))
             with capture_logs() as logs:
                 for breaks in (bench.fails, bench.refuses, bench.hangs):
@@ -118,7 +118,7 @@ class TestContract:
                     try:
                         await bench.sink.send(delivery(event()), now=now())
                     except (TransientError, PermanentError) as error:
-                        said += _said_of(error)
+                        said += [str(error), repr(error)]
             said.append(repr(logs))
             assert [secret for secret in bench.secrets for text in said if secret in text] == []
 
@@ -128,9 +128,3 @@ class TestContract:
                 assert bench.sink.preview(example(each), now=now()).strip()
             assert "Why ECS renewal failed?" in bench.sink.preview(example(Kind.REPLY), now=now())
             assert bench.received() == []
-
-
-def _said_of(error: BaseException | None) -> list[str]:
-    """Return what is said of an error; what it was caused by is never printed."""
-    said: list[Any] = [str(error), repr(error)]
-    return [str(each) for each in said]

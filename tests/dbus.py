@@ -124,6 +124,8 @@ class Server:
     capabilities: list[str] = field(default_factory=lambda: ["body", "body-markup", "actions"])
     asked: list[str] = field(default_factory=list)
     is_locked: bool = False
+    #: Answer nothing about the lock.
+    is_silent: bool = False
     #: Answer every question with a text.
     is_strange: bool = False
     _hanging: list[Message] | None = None
@@ -196,6 +198,8 @@ class Server:
         self.asked.append(message.member or "")
         if self._hanging is not None and message.interface == NOTIFICATIONS:
             self._hanging.append(message)
+            return True
+        if self.is_silent and message.member == "GetActive":
             return True
         return self._answer(message)
 

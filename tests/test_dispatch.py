@@ -168,7 +168,9 @@ async def test_a_mistake_in_a_sink_is_survived_and_said_without_a_traceback(tmp_
     finally:
         structlog.reset_defaults()
     said = stream.getvalue()
-    assert "RuntimeError: surprise" in said
+    assert "RuntimeError at fakes.py:" in said
+    # Its words may hold an address or a key.
+    assert "surprise" not in said
     assert "Traceback" not in said
 
 

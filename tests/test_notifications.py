@@ -276,6 +276,21 @@ async def test_a_desktop_that_says_nothing_of_locks_is_not_locked(bus: PrivateBu
     assert server.notified[0].body
 
 
+async def test_a_screen_saver_that_does_not_answer_may_have_locked(bus: PrivateBus) -> None:
+    async with open_server(bus, NOTIFICATIONS, SAVER) as server, a_session(bus.environ()) as session:
+        server.is_silent = True
+        await session.desk.show(a_popup())
+    assert not server.notified[0].body
+
+
+async def test_where_one_does_not_answer_another_one_may_say(bus: PrivateBus) -> None:
+    environ = bus.environ(DBUS_SYSTEM_BUS_ADDRESS=bus.address)
+    async with open_server(bus, NOTIFICATIONS, SAVER, LOGIND) as server, a_session(environ) as session:
+        server.is_silent = True
+        await session.desk.show(a_popup())
+    assert server.notified[0].body
+
+
 # --- what may be missing ----------------------------------------------------------------------------------
 
 

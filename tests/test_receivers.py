@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from tests.fakes import delivery, event, note, ticket, until
-from tests.programs import needs
+from tests.programs import ALL_ARE_WANTED, needs
 from watcher import http
 from watcher.detect import digest
 from watcher.errors import SinkUnavailable
@@ -39,9 +39,11 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install what the receiver in JavaScript needs, in a copy of its folder."""
     folder = tmp_path_factory.mktemp("javascript") / "receiver"
     shutil.copytree(ROOT / "javascript", folder, ignore=shutil.ignore_patterns("node_modules", "package-lock.json"))
-    subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=folder, check=True, timeout=150
-    )
+    install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    done = subprocess.run(install, cwd=folder, check=False, timeout=150, capture_output=True, text=True)
+    if done.returncode and not ALL_ARE_WANTED:
+        pytest.skip(f"npm install failed: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
     return folder
 
 

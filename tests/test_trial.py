@@ -2,12 +2,14 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
-from tests.test_cli import TICKET, Place, a_place, an_old_conversation, until
+from tests.test_cli import CEILING_S, TICKET, Place, a_place, an_old_conversation, until
 from tests.test_process import a_daemon
 from watcher.model import Kind
 from watcher.sample import example
@@ -101,6 +103,48 @@ async def test_the_running_daemon_sends_the_test(place: Place) -> None:
         assert [got.path for got in place.receiver.got].count("/other") == 1
         daemon.signal(signal.SIGTERM)
         assert await daemon.ends() == 0
+
+
+async def test_the_running_daemon_has_the_secrets_that_this_command_lacks(place: Place) -> None:
+    """A unit's credentials are in no shell's environment."""
+    async with a_daemon(place) as daemon:
+        await until(lambda: "started" in daemon.said, "the daemon starts")
+        done = await place.watcher("test", ends=0, environ={"SIGNING": "", "KEY_SECRET": ""})
+        assert done.out == "hub: delivered\n"
+
+
+async def test_a_sink_that_the_running_daemon_does_not_know_is_said(place: Place) -> None:
+    async with a_daemon(place) as daemon:
+        await until(lambda: "started" in daemon.said, "the daemon starts")
+        text = (place.folder / "watcher.yaml").read_text()
+        place.write("newer.yaml", text.replace("  hub:", "  new:"))
+        store = sqlite3.connect(place.database)
+        async with anyio.create_task_group() as group:
+            group.start_soon(withdrawn_when_there, store)
+            done = await place.watcher("test", "-c", "newer.yaml", ends=1)
+        store.close()
+        assert "new: NOT delivered: nobody waits so long" in done.out
+
+
+async def withdrawn_when_there(store: sqlite3.Connection) -> None:
+    """Do in the place of the time limit what comes at its end."""
+    withdraw = "UPDATE delivery SET state = 'dead', error = 'nobody waits so long' WHERE sink = 'new'"
+    with anyio.fail_after(CEILING_S):
+        while not store.execute(withdraw).rowcount:
+            store.commit()
+            await anyio.sleep(0.1)
+    store.commit()
+
+
+async def test_nothing_in_a_preview_steers_the_terminal(place: Place) -> None:
+    an_old_conversation(place.world)
+    await place.watcher("run", "--once", ends=0)
+    place.world.agent_reply(TICKET, "\x1b]0;owned\x07 \u202e evil \x9b2J")
+    await place.watcher("run", "--once", ends=0)
+    (row,) = (await place.watcher("history", "--json", ends=0)).json
+    place.configure(sinks="  me: {type: console}\n  log: {type: file, path: out}\n" + place.webhook())
+    done = await place.watcher("preview", "--event", row["event"], ends=0)
+    assert not set("\x1b\x07\x9b\u202e") & set(done.out)
 
 
 async def test_an_unknown_sink_is_wrong_usage(place: Place) -> None:

@@ -286,6 +286,7 @@ def preview(path: Path | None, sinks: tuple[str, ...], event: str) -> None:
     Example: watcher preview --sink ops-mail --event digest
     """
     from watcher import trial  # noqa: PLC0415
+    from watcher.render import printable  # noqa: PLC0415
 
     config = _load(path)
     _set_up_log(config, verbose=False)
@@ -294,7 +295,8 @@ def preview(path: Path | None, sinks: tuple[str, ...], event: str) -> None:
     for name, text in shown:
         if len(shown) > 1:
             click.secho(f"=== {name} ===", bold=True)
-        click.echo(text.rstrip("\n"))
+        # What a ticket says may steer a terminal.
+        click.echo(printable(text).rstrip("\n"))
         if len(shown) > 1:
             click.echo()
 

@@ -1,8 +1,10 @@
 """Stage two: due deliveries -> sink -> verdict -> settle. One lane for each sink, so that none delays another."""
 
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import structlog
@@ -258,7 +260,8 @@ class Lane:
                 "sink failed",
                 sink=self.name,
                 event_id=delivery.event.id,
-                error=f"{type(error).__name__}: {error}",
+                # Not its words: they are nobody's, and may hold an address or a key.
+                error=f"{type(error).__name__} at {_place(error)}",
                 next="this is a mistake in watcher; the delivery is tried again",
             )
             log.debug("sink failed", sink=self.name, exc_info=error)
@@ -367,3 +370,9 @@ class Lane:
             self.failures += buried
             self.last_error = self.disabled
             log.warning("deliveries given up", sink=self.name, count=buried, error=self.disabled)
+
+
+def _place(error: BaseException) -> str:
+    """Return where an exception arose, as ``file:line``."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -1,7 +1,6 @@
 """Try sinks out: send a test through the real path, or show what would be sent."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -17,8 +16,12 @@ from watcher.outlets import open_outlets
 from watcher.store import Store, open_store
 from watcher.store.database import is_locked
 
-#: A running daemon looks at its outbox every few seconds, and a sink may take its time.
-_WAIT_S = 60.0
+#: Beside the sink's own time limit: after failures a sink rests for up to a minute.
+_WAIT_S = 70.0
+_NOT_TRIED = (
+    "the running daemon did not come to it; if it does not know this sink yet, start it again, else see "
+    "`watcher history --sink NAME`"
+)
 _LOOK_S = 0.2
 _MOST_RECEIVERS = 1000
 
@@ -40,16 +43,62 @@ class Outcome:
 async def test(config: Config, names: Sequence[str]) -> list[Outcome]:
     """Send a test event to these sinks (all, if none is named); a running daemon does it, else this process."""
     event = _test_event(config)
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in names or config.model.sinks}
-    for name in outcomes:
-        outcomes[name] += [Outcome(name, "", str(each)) for each in config.absent_secrets("sinks", name)]
-    deliveries = [_delivery(event, name) for name, absent in outcomes.items() if not absent]
-    if deliveries:
-        async with _store(config, deliveries) as store:
-            for row in await store.history(most=_MOST_RECEIVERS, event=event.id):
-                error = "" if row.state is DeliveryState.DELIVERED else row.error or row.state.value
-                outcomes[row.sink].append(Outcome(row.sink, row.receiver, error))
-    return [outcome for each in outcomes.values() for outcome in each]
+    deliveries = [_delivery(event, name) for name in names or config.model.sinks]
+    path = state_path(config)
+    return await (_by_the_daemon if is_locked(path) else _by_ourselves)(config, deliveries)
+
+
+async def _by_the_daemon(config: Config, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    """Hand the test to the running daemon, which has the secrets; what it does not try soon it shall not try later."""
+    async with open_store(state_path(config)) as store:
+        await store.add(deliveries[0].event, deliveries)
+        with anyio.move_on_after(_patience(config, deliveries)):
+            # Another process writes: there is nothing to wait on but the rows.
+            while await _untried(store, deliveries):  # noqa: ASYNC110
+                await anyio.sleep(_LOOK_S)
+        for delivery in await _untried(store, deliveries):
+            await store.settle(delivery, Dead(SystemClock().now(), _NOT_TRIED))
+        return await _outcomes(store, deliveries)
+
+
+def _patience(config: Config, deliveries: Sequence[Delivery]) -> float:
+    """Return how many seconds a daemon may need that is neither stuck nor ignorant of a sink."""
+    models = (config.model.sinks[delivery.sink] for delivery in deliveries)
+    return _WAIT_S + max(model.time_limit.total_seconds() for model in models)
+
+
+async def _by_ourselves(config: Config, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    """Send the test through those sinks whose secrets are there."""
+    absent = {each.sink: config.absent_secrets("sinks", each.sink) for each in deliveries}
+    missing = [Outcome(sink, "", str(problem)) for sink, problems in absent.items() for problem in problems]
+    ready = [delivery for delivery in deliveries if not absent[delivery.sink]]
+    if not ready:
+        return missing
+    async with opened_lanes(config, clock=SystemClock(), sinks=[each.sink for each in ready]) as (store, lanes):
+        await store.add(ready[0].event, ready)
+        async with anyio.create_task_group() as attempts:
+            for lane, delivery in zip(lanes, ready, strict=True):
+                attempts.start_soon(lane.attempt_only, delivery)
+        found = missing + await _outcomes(store, ready)
+    order = [delivery.sink for delivery in deliveries]
+    return sorted(found, key=lambda outcome: order.index(outcome.sink))
+
+
+async def _outcomes(store: Store, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    """Return what came of the deliveries, in their order."""
+    rows = await store.history(most=_MOST_RECEIVERS, event=deliveries[0].event.id)
+    return [
+        Outcome(row.sink, row.receiver, "" if row.state is DeliveryState.DELIVERED else row.error or row.state.value)
+        for delivery in deliveries
+        for row in sorted(rows, key=lambda row: row.receiver)
+        if row.sink == delivery.sink
+    ]
+
+
+async def _untried(store: Store, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    rows = await store.history(most=_MOST_RECEIVERS, event=deliveries[0].event.id)
+    waiting = {row.sink for row in rows if row.state is DeliveryState.DUE and not row.receiver}
+    return [delivery for delivery in deliveries if delivery.sink in waiting]
 
 
 def _test_event(config: Config) -> Event:
@@ -62,45 +111,6 @@ def _test_event(config: Config) -> Event:
 def _delivery(event: Event, sink: str) -> Delivery:
     at = event.recorded_at
     return Delivery(event=event, sink=sink, state=DeliveryState.DUE, attempts=0, due_at=at, created_at=at)
-
-
-@asynccontextmanager
-async def _store(config: Config, deliveries: Sequence[Delivery]) -> AsyncIterator[Store]:
-    """Lend the store after each delivery was attempted."""
-    path = state_path(config)
-    if is_locked(path):
-        async with open_store(path) as store:
-            await store.add(deliveries[0].event, deliveries)
-            await _wait_for_the_daemon(store, deliveries)
-            yield store
-        return
-    names = [delivery.sink for delivery in deliveries]
-    async with opened_lanes(config, clock=SystemClock(), sinks=names) as (store, lanes):
-        await store.add(deliveries[0].event, deliveries)
-        async with anyio.create_task_group() as attempts:
-            for lane, delivery in zip(lanes, deliveries, strict=True):
-                attempts.start_soon(lane.attempt_only, delivery)
-        yield store
-
-
-async def _wait_for_the_daemon(store: Store, deliveries: Sequence[Delivery]) -> None:
-    """Return when the running daemon has tried all; what it has not tried in time it shall not try later."""
-    with anyio.move_on_after(_WAIT_S):
-        # Another process writes: there is nothing to wait on but the rows.
-        while await _untried(store, deliveries):  # noqa: ASYNC110
-            await anyio.sleep(_LOOK_S)
-    reason = (
-        f"the running daemon did not try it within {_WAIT_S:g} s; it may not know this sink (restart it), or rest "
-        "after failures (`watcher history --sink NAME`)"
-    )
-    for delivery in await _untried(store, deliveries):
-        await store.settle(delivery, Dead(SystemClock().now(), reason))
-
-
-async def _untried(store: Store, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    rows = await store.history(most=_MOST_RECEIVERS, event=deliveries[0].event.id)
-    waiting = {row.sink for row in rows if row.state is DeliveryState.DUE}
-    return [delivery for delivery in deliveries if delivery.sink in waiting]
 
 
 async def problems(config: Config) -> list[Problem]:

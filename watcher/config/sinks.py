@@ -27,6 +27,7 @@ from watcher.model import Content, Language
 from watcher.retry import DEFAULT_SCHEDULE
 
 _OWN_VARIABLES = {"WATCHER_EVENT_ID", "WATCHER_EVENT_TYPE", "WATCHER_SINK", "WATCHER_ATTEMPT"}
+_USUAL_TIME_LIMIT = timedelta(seconds=20)
 _OWN_HEADERS = {
     *("content-type", "content-length", "content-encoding", "host", "transfer-encoding", "connection"),
     *("expect", "te", "trailer", "upgrade", "proxy-authorization"),
@@ -47,6 +48,23 @@ class SinkModel(Model):
     content: Content | None = None
     """How much of a reply leaves us."""
     retry: RetryModel | None = None
+
+    @property
+    def time_limit(self) -> timedelta:
+        """How long one attempt may take."""
+        return _USUAL_TIME_LIMIT
+
+
+class TimedModel(SinkModel):
+    """What every sink may override whose attempts have a time limit to choose."""
+
+    timeout: Duration = _USUAL_TIME_LIMIT
+    """Time limit of one attempt."""
+
+    @property
+    def time_limit(self) -> timedelta:
+        """How long one attempt may take."""
+        return self.timeout
 
 
 class TextModel(SinkModel):
@@ -97,7 +115,7 @@ class FileModel(SinkModel):
     """The file; a relative path starts at the folder of watcher.yaml."""
 
 
-class ExecModel(SinkModel):
+class ExecModel(TimedModel):
     """Runs a program with the event as JSON on its standard input."""
 
     type: Literal["exec"]
@@ -106,8 +124,6 @@ class ExecModel(SinkModel):
     the program also runs; a bare name is looked for in PATH."""
     env: dict[Text, SecretRef | str] = {}
     """Further environment variables; of the daemon's own, only a few harmless ones are handed on."""
-    timeout: Duration = timedelta(seconds=20)
-    """After this it is ended, and counts as failed."""
 
     @field_validator("command")
     @classmethod
@@ -162,7 +178,7 @@ class TlsModel(Model):
         return self
 
 
-class WebhookModel(SinkModel):
+class WebhookModel(TimedModel):
     """Posts CloudEvents, signed by Standard Webhooks."""
 
     type: Literal["webhook"]
@@ -173,8 +189,6 @@ class WebhookModel(SinkModel):
     """Secrets of the form `whsec_...`; with several, each signs, for rotation."""
     headers: dict[Text, str] = {}
     """Further request headers."""
-    timeout: Duration = timedelta(seconds=20)
-    """Time limit of one attempt."""
     proxy: SecretRef | Text | None = None
     """An HTTP proxy; absent, the standard environment variables decide."""
     tls: TlsModel | None = None
@@ -292,6 +306,11 @@ class EmailModel(TitledModel):
     html: Text | None = None
     """A Jinja2 template for the HTML part."""
 
+    @property
+    def time_limit(self) -> timedelta:
+        """How long one attempt may take."""
+        return self.smtp.timeout
+
 
 # --- chats ------------------------------------------------------------------------------------------------
 
@@ -309,15 +328,13 @@ def _check_people(people: list[str], pattern: str, *, what: str) -> list[str]:
     return people
 
 
-class ChatModel(TitledModel):
+class ChatModel(TitledModel, TimedModel):
     """What the robots of chats have in common."""
 
     most_a_minute: ClassVar[int | None] = None
 
     rate: Rate | None = None
     """Messages that may be sent, e.g. `18/min`; what waits is told as one. Absent, what the service allows."""
-    timeout: Duration = timedelta(seconds=20)
-    """Time limit of one attempt."""
     proxy: SecretRef | Text | None = None
     """An HTTP proxy; absent, the standard environment variables decide."""
 
@@ -448,7 +465,7 @@ def check_topic_url(url: str, *, is_secret: bool = False) -> str:
     return url
 
 
-class AppriseModel(TitledModel):
+class AppriseModel(TitledModel, TimedModel):
     """Any service that Apprise knows."""
 
     type: Literal["apprise"]

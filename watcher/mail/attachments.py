@@ -23,6 +23,8 @@ _LONGEST_NAME_BYTES = 120
 _LONGEST_SUFFIX = 12
 # What means something to a shell, to a path on some system, or in the headers of a mail.
 _UNSAFE = re.compile(r"[<>:\"|?*%=;'`$&\\/\x00-\x1f\x7f]")
+# What Windows takes for a device, whatever stands behind the first full stop.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _OPAQUE = "application/octet-stream"
 # Types that show what they hold, and neither run nor include anything.
 _PASSIVE = re.compile(
@@ -189,6 +191,8 @@ def safe_name(name: str) -> str:
     base = re.split(r"[/\\]", render.one_line(name))[-1]
     visible = "".join(char for char in base if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"})
     plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", visible)).strip(". ")
+    if _DEVICE.match(plain):
+        plain = f"_{plain}"
     stem, dot, suffix = plain.rpartition(".")
     if not dot or len(suffix) > _LONGEST_SUFFIX or not stem:
         return cut_bytes(plain, _LONGEST_NAME_BYTES) or "attachment"

@@ -12,7 +12,10 @@ from yarl import URL
 
 _LONGEST_LOCAL_BYTES = 64
 _LONGEST_DOMAIN = 253
-_LONGEST_NAME_BYTES = 90
+#: Of a display name as it is written.
+LONGEST_NAME_BYTES = 90
+# Of a line that holds an encoded word; with the space before it, the word has 75 (RFC 2047, 2).
+_LONGEST_ENCODED_LINE = 76
 # What is left of a line of 78 characters behind the name of a header.
 _NAME_LINE_CHARS = 66
 _WORD_CHARS = 60
@@ -98,7 +101,8 @@ def text_header(name: str, text: str) -> str:
     way (CVE-2024-6923).
     """
     is_plain = text.isascii() and "=?" not in text and all(len(word) <= _WORD_CHARS for word in text.split(" "))
-    return Header(text, "us-ascii" if is_plain else "utf-8", header_name=name).encode(linesep="\r\n")
+    charset = "us-ascii" if is_plain else "utf-8"
+    return Header(text, charset, maxlinelen=_LONGEST_ENCODED_LINE, header_name=name).encode(linesep="\r\n")
 
 
 def address_header(mailboxes: Iterable[Mailbox]) -> str:
@@ -125,7 +129,7 @@ def phrase_header(name: str) -> str:
 def _phrase(name: str) -> str:
     """Return a display name of a sensible length without anything that has a meaning among addresses."""
     plain = " ".join(_SPECIAL.sub(" ", name).split())
-    return cut_bytes(plain, _LONGEST_NAME_BYTES)
+    return cut_bytes(plain, LONGEST_NAME_BYTES)
 
 
 def cut_bytes(text: str, longest: int) -> str:

@@ -113,7 +113,7 @@ class MailServer:
             case aiosmtplib.SMTPAuthenticationError(code=code) if code // 100 == PERMANENT:
                 remedy = "look at `smtp.user` and `smtp.password`"
                 return SinkUnavailable(f"{self} refused the login: {code}; {remedy}", details=self._said(error))
-            case aiosmtplib.SMTPSenderRefused(code=code) if code != TOO_LARGE:
+            case aiosmtplib.SMTPSenderRefused(code=code) if code // 100 == PERMANENT and code != TOO_LARGE:
                 said = f"{self} takes no mail from {error.sender}: {code}; look at `from`"
                 return SinkUnavailable(said, details=self._said(error))
             case aiosmtplib.SMTPSenderRefused() | aiosmtplib.SMTPDataError():

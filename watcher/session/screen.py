@@ -16,7 +16,7 @@ _SAVERS = (
     "org.xfce.ScreenSaver",
 )
 _LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1/session/auto")
-# On this machine the answer takes milliseconds; who does not give one does not know.
+# On this machine the answer takes milliseconds.
 _PATIENCE_S = 1.0
 
 #: Signals that say that it may have changed.
@@ -29,7 +29,10 @@ def is_about_the_screen(interface: str | None) -> bool:
 
 
 async def is_locked(session: Bus, system: Bus) -> bool:
-    """Ask screen savers and logind, all at once; without any answer it is not locked."""
+    """Ask screen savers and logind, all at once; where there is none, nothing is locked.
+
+    Who is there and does not answer may be busy locking: then it counts as locked, unless another one says.
+    """
     answers: list[bool] = []
 
     async def ask_saver(name: str) -> None:
@@ -48,9 +51,9 @@ async def is_locked(session: Bus, system: Bus) -> bool:
             )
             answers.extend(hint.value for hint in hints)
 
-    with anyio.move_on_after(_PATIENCE_S):
+    with anyio.move_on_after(_PATIENCE_S) as patience:
         async with anyio.create_task_group() as asked:
             for saver in _SAVERS:
                 asked.start_soon(ask_saver, saver)
             asked.start_soon(ask_logind)
-    return any(answer is True for answer in answers)
+    return any(answer is True for answer in answers) or (patience.cancelled_caught and not answers)

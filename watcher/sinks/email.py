@@ -3,6 +3,7 @@
 Sources: RFC 5321 (SMTP), RFC 6531 (SMTPUTF8), RFC 1870 (SIZE).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ import anyio
 from watcher.errors import PermanentError, SinkPartly, SinkRejected, SinkUnavailable, TransientError
 from watcher.mail import compose, letter, page, smtp
 from watcher.mail.attachments import Downloads, Haul
-from watcher.mail.mailbox import Mailbox
+from watcher.mail.mailbox import LONGEST_NAME_BYTES, Mailbox, cut_bytes
 from watcher.mail.page import Fate
 from watcher.mail.smtp import MailServer
 from watcher.model import Content, Delivery, Event
@@ -24,6 +25,10 @@ from watcher.render import Voice
 _MIME = ("mime-", "content-")
 # Of the time that is left after the login, downloads get this share; the rest is for the mail.
 _SHARE_OF_DOWNLOADS = 0.5
+# After so many attempts that ran out of time with files in the mail, it goes without.
+_MOST_LATE_WITH_FILES = 2
+# However long our own name is, this much of the author's stays.
+_SHORTEST_AUTHOR_BYTES = 30
 
 
 class EmailSink:
@@ -49,11 +54,14 @@ class EmailSink:
         self.name = name
         self._server = server
         self._addresses = addresses
-        everybody = (*addresses.to, *addresses.cc, *bcc)
+        # A domain may be written in two ways.
+        everybody = {mailbox.envelope: mailbox for mailbox in (*addresses.to, *addresses.cc, *bcc)}.values()
         self._receivers = {mailbox.address: mailbox for mailbox in everybody}
         self.target = sha256(f"{server.host}:{server.port} {sorted(self._receivers)}".encode()).hexdigest()
         self._voice = voice
         self._downloads = downloads
+        #: How often there was no time for the mail of an event with its files.
+        self._late: Counter[str] = Counter()
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:
         """Send the mail, within the server's time limit."""
@@ -112,6 +120,10 @@ class EmailSink:
         haul = await self._fetched(delivery.event, now=now)
         try:
             return await self._offer(connection, delivery, receivers, haul, now=now)
+        except anyio.get_cancelled_exc_class():
+            if haul.enclosures:
+                self._late[delivery.event.id] += 1
+            raise
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
             is_about_the_mail = isinstance(error, aiosmtplib.SMTPDataError) or error.code == smtp.TOO_LARGE
             if not (haul.enclosures and is_about_the_mail and error.code // 100 == smtp.PERMANENT):
@@ -151,6 +163,8 @@ class EmailSink:
         """Download what is to be enclosed: now, with the server waiting, so that one that is down costs nothing."""
         if self._downloads is None or self._voice.content is Content.NONE:
             return Haul()
+        if self._late[event.id] >= _MOST_LATE_WITH_FILES:
+            return Haul(fates=self._downloads.refused(event, self._voice.words.too_large_for_server))
         left_s = anyio.current_effective_deadline() - anyio.current_time()
         within_s = left_s * _SHARE_OF_DOWNLOADS
         return await self._downloads.fetch(event, words=self._voice.words, now=now, within_s=within_s)
@@ -171,7 +185,12 @@ class EmailSink:
         """Return the addresses, with the author in the sender's name: our own address stays, so that DMARC holds."""
         words, sender = self._voice.words, self._addresses.sender
         own_name = sender.name or words.own_name
-        name = words.via.format(author=page.short(written.author), name=own_name) if written.author else own_name
+        if not written.author:
+            return replace(self._addresses, sender=replace(sender, name=own_name))
+        # A long name must not push ours out: it says that the mail is not the author's own.
+        left = LONGEST_NAME_BYTES - len(words.via.format(author="", name=own_name).encode())
+        author = cut_bytes(written.author, max(left, _SHORTEST_AUTHOR_BYTES))
+        name = words.via.format(author=author, name=own_name)
         return replace(self._addresses, sender=replace(sender, name=name))
 
     def _local(self, now: datetime) -> datetime:

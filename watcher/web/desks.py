@@ -155,11 +155,6 @@ class Desks:
         """Serve the desktops of a sink's users."""
         self._audiences.append(audience)
 
-    @property
-    def is_wanted(self) -> bool:
-        """Tell whether any sink shows anything on desktops."""
-        return bool(self._audiences)
-
     def is_connected(self, user: str) -> bool:
         """Tell whether a desktop of this user is there."""
         return any(user in connection.names for connection in self._connections)

@@ -312,6 +312,14 @@ def test_a_template_may_frame_our_own_words() -> None:
 def test_a_template_that_says_nothing_does_not_make_an_empty_message() -> None:
     assert told(event(), voice=wording("text", "{# nothing #}")) == told(event())
     assert told(event(), voice=wording("subject", "{# nothing #}")) == told(event())
+    assert told(event(), voice=wording("text", " {# nothing #} \n\t")) == told(event())
+
+
+def test_the_address_of_a_file_ends_no_link_before_its_time() -> None:
+    files = (Attachment(name="a.log", url="https://files.example/a) [all](https://evil.example/?x=1&y=%20|<z>"),)
+    own = wording("text", "{% for each in data.note.attachments %}[{{ each.name }}]({{ each.url }}){% endfor %}")
+    text = told(event(note=note(1, attachments=files)), voice=own)
+    assert text == "[a.log](https://files.example/a%29%20%5Ball%5D%28https://evil.example/?x=1&y=%20%7C%3Cz%3E)"
 
 
 def test_a_templates_text_is_cut_and_says_so() -> None:

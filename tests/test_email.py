@@ -3,18 +3,20 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from tests.fakes import NOON, delivery, event, with_text
+from tests.fakes import NOON, delivery, event, note, with_text
 from tests.mailserver import PASSWORD, USER, PostOffice, open_office, server_at
 from watcher.errors import PermanentError, SinkPartly, SinkRejected, SinkUnavailable, TransientError
 from watcher.mail.compose import Addresses
 from watcher.mail.mailbox import parse_mailbox
-from watcher.model import Content, Kind
+from watcher.model import Author, Content, Kind, Role
 from watcher.render import Voice
 from watcher.sample import example
 from watcher.sinks.email import EmailSink
@@ -95,6 +97,24 @@ async def test_who_is_named_twice_is_told_once() -> None:
     async with open_office() as office:
         await sink(office, to=[OPS, "Ops <ops@CORP.example>"], cc=[OPS]).send(delivery(event()), now=NOON)
     assert office.received[0].receivers == (OPS,)
+
+
+async def test_who_is_named_in_two_spellings_has_one_outcome() -> None:
+    async with open_office() as office:
+        office.refuses("ops@xn--fsqu00a.xn--fiqs8s", 550)
+        error = await failure(sink(office, to=["ops@例子.中国", "ops@xn--fsqu00a.xn--fiqs8s"]))
+    assert isinstance(error, SinkRejected)
+
+
+@pytest.mark.parametrize("name", ["A" * 200, "长" * 200, "👩‍👩‍👧" * 50])
+async def test_a_long_name_does_not_push_ours_out_of_the_sender(name: str) -> None:
+    async with open_office() as office:
+        told = event(note=note(author=Author(name=name, role=Role.AGENT)))
+        await sink(office).send(delivery(told), now=NOON)
+    (mail,) = office.received
+    # Python 3.11 itself reads a space into a name of several encoded words; by RFC 2047 there is none.
+    head = message_from_bytes(mail.content, policy=policy.compat32)
+    assert str(make_header(decode_header(head["From"]))).endswith("… via Ticket Watcher <watcher@corp.example>")
 
 
 async def test_lines_that_begin_with_a_dot_and_other_oddities_arrive_as_they_are() -> None:
@@ -251,6 +271,13 @@ async def test_what_the_configuration_must_mend_kills_no_mail(command: str, answ
         error = await failure(sink(office))
     assert isinstance(error, SinkUnavailable)
     assert remedy in str(error)
+
+
+async def test_a_busy_server_is_not_blamed_on_the_configuration() -> None:
+    async with open_office() as office:
+        office.answers("MAIL", "452 4.3.1 out of space")
+        error = await failure(sink(office))
+    assert str(error) == f"the mail server localhost:{office.port} refused the mail: 452 (4.3.1 out of space)"
 
 
 async def test_a_server_that_wants_a_login_is_tried_again() -> None:

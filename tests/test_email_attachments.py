@@ -106,15 +106,26 @@ class Desk:
         seconds: float = 30.0,
     ) -> Mail:
         """Send an event; return the mail as it arrived."""
-        sink = EmailSink(
+        sink = self.sink(refresh=refresh, max_size=max_size, content=content, seconds=seconds)
+        await sink.send(delivery(told), now=NOON)
+        return self.office.received[-1]
+
+    def sink(
+        self,
+        *,
+        refresh: Callable[[Event], Awaitable[Sequence[Attachment]]] | None = None,
+        max_size: int = 1_000_000,
+        content: Content = Content.FULL,
+        seconds: float = 30.0,
+    ) -> EmailSink:
+        """Return a sink that encloses files."""
+        return EmailSink(
             name="mail",
             server=server_at(self.office, timeout=timedelta(seconds=seconds)),
             addresses=Addresses(sender=parse_mailbox("w@corp.example"), to=[parse_mailbox("ops@corp.example")]),
             voice=Voice(content=content),
             downloads=Downloads(session_of=lambda _: self.session, max_size=max_size, refresh=refresh),
         )
-        await sink.send(delivery(told), now=NOON)
-        return self.office.received[-1]
 
 
 @asynccontextmanager
@@ -288,6 +299,23 @@ async def test_a_server_that_is_busy_gets_the_files_next_time() -> None:
         assert list(enclosed(await desk.tells(attached(url)))) == ["a.log"]
 
 
+async def test_a_mail_that_its_files_make_too_slow_goes_without_them_in_the_end() -> None:
+    async with open_desk() as desk:
+        sink = desk.sink(seconds=0.5)
+        told = attached(desk.files.keeps("a.log"))
+        for _ in range(2):
+            desk.office.hangs("DATA")
+            with pytest.raises(SinkUnavailable, match="did not take the mail within"):
+                await sink.send(delivery(told), now=NOON)
+        assert desk.office.received == []
+        await sink.send(delivery(told), now=NOON)
+        await sink.send(delivery(told), now=NOON)
+        without, later = desk.office.received
+    assert enclosed(without) == {}
+    assert "a.log: not enclosed, with it the mail took too long  http://" in without.part("plain")
+    assert list(enclosed(later)) == ["a.log"]
+
+
 # --- addresses that expire --------------------------------------------------------------------------------
 
 
@@ -421,6 +449,10 @@ async def test_only_a_simulators_files_may_be_on_this_machine(endpoint: str, nam
         ("C:\\Users\\x\\evil.exe", "evil.exe"),
         (".bashrc", "bashrc"),
         ("...", "attachment"),
+        ("CON", "_CON"),
+        ("nul.tar.log", "_nul.tar.log"),
+        ("Com1 .log", "_Com1 .log"),
+        ("console.log", "console.log"),
         ("", "attachment"),
         ("\u202egnp.exe", "gnp.exe"),
         ("a\r\nContent-Type: text/html.log", "html.log"),
@@ -442,6 +474,7 @@ def test_every_name_is_one_that_every_system_takes(name: str) -> None:
     assert safe.isprintable() or safe.isspace()
     assert not set(safe) & set('/\\:*?"<>|=;')
     assert not safe.startswith((".", " "))
+    assert safe.partition(".")[0].strip().casefold() not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
     assert len(safe.encode()) <= 120
 
 

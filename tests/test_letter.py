@@ -244,6 +244,19 @@ def test_an_own_text_is_shown_by_html_too() -> None:
     assert letter(event(), own=own(text="a", html="<i>b</i>")).html == "<i>b</i>"
 
 
+@pytest.mark.parametrize("source", ["<i>ours:</i>{{ default }}", "<i>ours:</i>{{ default | safe }}"])
+def test_an_own_html_may_hold_ours_and_nothing_from_outside_is_markup(source: str) -> None:
+    evil = event(ticket=ticket(title="<script>"), note=note(content="<img src=x>"))
+    of_one = letter(evil, own=own(html=source)).html
+    of_several = letter(digest([evil, replace(evil, id="msg_other")], sink="mail", now=NOON), own=own(html=source)).html
+    assert "<i>ours:</i><!DOCTYPE html>" in of_one
+    assert of_several.count("<i>ours:</i><div") == 2
+    for html in (of_one, of_several):
+        assert "&lt;script&gt;" in html
+        assert "&lt;img src=x&gt;" in html
+        assert not re.search("<script|<img", html)
+
+
 # --- the headers ------------------------------------------------------------------------------------------
 
 
@@ -400,6 +413,14 @@ def test_a_subject_reads_as_it_was_written(title: str) -> None:
     assert encoded
     decoded = str(make_header(decode_header(encoded[1].decode().replace("\r\n", ""))))
     assert decoded == f"[Ticket 0005PYGCW] {title}"
+
+
+@pytest.mark.parametrize("title", ["A" * 300, "长" * 300, "👩‍👩‍👧 e\u0301" * 30])
+def test_no_encoded_word_is_longer_than_mail_programs_must_read(title: str) -> None:
+    """RFC 2047, 2: a word has at most 75 characters, and a line that holds one 76."""
+    head = mail(event(ticket=ticket(title=title))).partition(b"\r\n\r\n")[0]
+    assert max(map(len, re.findall(rb"=\?[^ ?]+\?[bq]\?[^ ?]*\?=", head))) <= 75
+    assert max(len(line) for line in head.split(b"\r\n") if b"=?" in line) <= 76
 
 
 def test_addresses_that_need_more_than_ascii_are_named_only_where_the_server_can() -> None:

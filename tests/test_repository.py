@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from watcher.config.load import load
+from watcher.config.sinks import Sink
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -53,16 +55,36 @@ def test_an_unknown_task_is_wrong_usage() -> None:
     assert done.returncode == 2
 
 
-def yaml_blocks() -> list[str]:
-    return re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+BLOCKS = [
+    pytest.param(block, id=f"{name}: {block.splitlines()[1].strip()}")
+    for name, text in DOCUMENTS.items()
+    for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+]
 
 
-@pytest.mark.parametrize("block", yaml_blocks(), ids=lambda block: block.splitlines()[0])
-def test_every_configuration_in_the_readme_loads(tmp_path: Path, block: str) -> None:
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_configuration_in_the_documents_loads(tmp_path: Path, block: str) -> None:
     text = block if "version:" in block else "version: 1\naccounts: {main: {}}\n" + block
     file = tmp_path / "watcher.yaml"
-    file.write_text(text)
+    file.write_text(text if "sinks:" in text else text + "sinks: {me: {type: console}}\n")
     load(file, {})
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/sinks.md"])
+def test_every_type_of_sink_is_told_of(name: str) -> None:
+    types = {get_args(member.model_fields["type"].annotation)[0] for member in get_args(get_args(Sink)[0])}
+    assert {kind for kind in types if not re.search(rf"\b{kind}\b", DOCUMENTS[name])} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [(name, link) for name, text in DOCUMENTS.items() for link in re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", text)],
+)
+def test_every_file_that_a_document_links_to_exists(name: str, link: str) -> None:
+    assert (ROOT / name).parent.joinpath(link).exists()
 
 
 def test_every_command_in_the_readme_exists() -> None:

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes import event, note, ticket
+from tests.fakes import NOON, event, note, ticket
+from watcher.detect import digest
 from watcher.model import Content, Event, Kind, Language
 from watcher.render import Voice, headline
 from watcher.sample import example
@@ -52,6 +53,18 @@ def test_html_is_escaped_and_text_is_not() -> None:
     told = event(1, ticket=ticket(title="<b>&"))
     assert written("{{ data.ticket.title }}", told, part="html") == "&lt;b&gt;&amp;"
     assert written("{{ data.ticket.title }}", told, part="text") == "<b>&"
+
+
+def test_our_own_html_may_stand_in_html() -> None:
+    told = event(1, ticket=ticket(title="<b>&"))
+    assert written("<hr>{{ default }}", told, part="html", default="<p>&lt;b&gt;</p>") == "<hr><p>&lt;b&gt;</p>"
+    whole = written("{{ default }}", digest([told], sink="ops", now=NOON), part="html")
+    assert whole.startswith('<div style="white-space:pre-wrap">')
+    assert "&lt;b&gt;&amp;" in whole
+
+
+def test_a_template_that_says_nothing_leaves_it_to_our_own_words() -> None:
+    assert written(" {% if data.ticket.severity == 'urgent' %}!{% endif %}\n") == "ours"
 
 
 def test_of_a_digest_each_event_is_told_and_the_subject_stays_ours() -> None:

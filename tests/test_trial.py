@@ -11,8 +11,9 @@ import pytest
 
 from tests.test_cli import CEILING_S, TICKET, Place, a_place, an_old_conversation, until
 from tests.test_process import a_daemon
-from watcher.model import Kind
+from watcher.model import Kind, Language
 from watcher.sample import example
+from watcher.words import words_in
 
 
 @pytest.fixture
@@ -73,6 +74,36 @@ async def test_a_sink_whose_secret_is_not_there_fails_alone(place: Place) -> Non
     done = await place.watcher("test", ends=1)
     assert done.out.startswith("hub: delivered\nother: NOT delivered: watcher.yaml:")
     assert "the environment variable NO is not set" in done.out
+
+
+async def test_each_sink_gets_the_test_in_its_language(place: Place) -> None:
+    place.configure(sinks="  en: {type: console}\n  zh: {type: console, language: zh}\n" + place.webhook())
+    done = await place.watcher("test", ends=0)
+    for language in Language:
+        assert words_in(language).test_text in done.out
+    assert place.receiver.got[0].body["data"]["ticket"]["title"] == words_in(Language.ENGLISH).test_title
+    assert done.out.endswith("en: delivered\nzh: delivered\nhub: delivered\n")
+    done = await place.watcher("preview", "--event", "test", "--sink", "zh", ends=0)
+    assert words_in(Language.CHINESE).test_text in done.out
+
+
+async def test_a_sink_that_is_switched_off_is_tried_and_switched_on_again(place: Place) -> None:
+    place.receiver.answers["/hub"] = 410
+    assert "410" in (await place.watcher("test", ends=1)).out
+    del place.receiver.answers["/hub"]
+    async with a_daemon(place) as daemon:
+        await until(lambda: "started" in daemon.said, "the daemon starts")
+        assert (await place.watcher("test", ends=0)).out == "hub: delivered\n"
+        daemon.signal(signal.SIGTERM)
+        await daemon.ends()
+    place.receiver.answers["/hub"] = 410
+    await place.watcher("test", ends=1)
+    del place.receiver.answers["/hub"]
+    assert (await place.watcher("test", ends=0)).out == "hub: delivered\n"
+    await place.watcher("run", "--once", ends=0)
+    place.world.agent_reply(TICKET, "Please try again.")
+    await place.watcher("run", "--once", ends=0)
+    assert place.receiver.got[-1].body["type"] == "watcher.note.created.v1"
 
 
 async def test_a_test_needs_no_credentials_and_asks_no_api(place: Place) -> None:

@@ -1,5 +1,6 @@
 """The user's own wording of messages: sandboxed Jinja2 templates over the event that docs/webhooks.md describes."""
 
+import html
 import traceback
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import structlog
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.filters import do_mark_safe
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from watcher import render
@@ -51,16 +53,25 @@ class TemplateWording:
             self._edges.failed("template", "template failed", error=str(error), part=self._part, next="our own words")
             return default
         self._edges.worked("template", "template works again", part=self._part)
-        return text
+        # Most services refuse an empty message, and the reply would be lost.
+        return text if text.strip() else default
 
     def attempt(self, event: Event, voice: Voice, *, default: str) -> str:
         """As ``render``, but raise ``ValueError`` for an event that the template cannot tell."""
         if event.events:
             if self._part == "subject":
                 return default
-            parts = (self._one(each, voice, default=render.plain_text(each, voice)) for each in event.events)
+            parts = (self._one(each, voice, default=self._short(each, voice)) for each in event.events)
             return "\n\n".join(part.strip("\n") for part in parts)
-        return self._one(event, voice, default=default)
+        # What we say in HTML is escaped already.
+        return self._one(event, voice, default=do_mark_safe(default) if self._part == "html" else default)
+
+    def _short(self, event: Event, voice: Voice) -> str:
+        """Return what we would say of one event among several."""
+        text = render.plain_text(event, voice)
+        if self._part != "html":
+            return text
+        return do_mark_safe(f'<div style="white-space:pre-wrap">{html.escape(text)}</div>')
 
     def _one(self, event: Event, voice: Voice, *, default: str) -> str:
         written, length = [], 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -9,11 +10,12 @@ from watcher import sample
 from watcher.assemble import opened_lanes, state_path
 from watcher.clock import SystemClock
 from watcher.config.load import Config
+from watcher.config.sinks import TextModel
 from watcher.document import Problem, ProblemsFound, dotted
 from watcher.errors import ConfigError, StoreError
-from watcher.model import Account, Dead, Delivery, DeliveryState, Event, Kind
+from watcher.model import Account, Dead, Delivery, DeliveryState, Event, Kind, Language
 from watcher.outlets import open_outlets
-from watcher.store import Store, open_store
+from watcher.store import HistoryRow, Store, open_store
 from watcher.store.database import is_locked
 
 #: Beside the sink's own time limit: after failures a sink rests for up to a minute.
@@ -42,8 +44,7 @@ class Outcome:
 
 async def test(config: Config, names: Sequence[str]) -> list[Outcome]:
     """Send a test event to these sinks (all, if none is named); a running daemon does it, else this process."""
-    event = _test_event(config)
-    deliveries = [_delivery(event, name) for name in names or config.model.sinks]
+    deliveries = _deliveries(config, names or list(config.model.sinks))
     path = state_path(config)
     return await (_by_the_daemon if is_locked(path) else _by_ourselves)(config, deliveries)
 
@@ -51,7 +52,7 @@ async def test(config: Config, names: Sequence[str]) -> list[Outcome]:
 async def _by_the_daemon(config: Config, deliveries: Sequence[Delivery]) -> list[Outcome]:
     """Hand the test to the running daemon, which has the secrets; what it does not try soon it shall not try later."""
     async with open_store(state_path(config)) as store:
-        await store.add(deliveries[0].event, deliveries)
+        await _add(store, deliveries)
         with anyio.move_on_after(_patience(config, deliveries)):
             # Another process writes: there is nothing to wait on but the rows.
             while await _untried(store, deliveries):  # noqa: ASYNC110
@@ -75,7 +76,7 @@ async def _by_ourselves(config: Config, deliveries: Sequence[Delivery]) -> list[
     if not ready:
         return missing
     async with opened_lanes(config, clock=SystemClock(), sinks=[each.sink for each in ready]) as (store, lanes):
-        await store.add(ready[0].event, ready)
+        await _add(store, ready)
         async with anyio.create_task_group() as attempts:
             for lane, delivery in zip(lanes, ready, strict=True):
                 attempts.start_soon(lane.attempt_only, delivery)
@@ -84,9 +85,17 @@ async def _by_ourselves(config: Config, deliveries: Sequence[Delivery]) -> list[
     return sorted(found, key=lambda outcome: order.index(outcome.sink))
 
 
+async def _add(store: Store, deliveries: Sequence[Delivery]) -> None:
+    """Put the test in the outbox; who tests a sink that is switched off wants it to be tried again."""
+    for delivery in deliveries:
+        await store.enable(delivery.sink)
+    for event in _events(deliveries):
+        await store.add(event, [delivery for delivery in deliveries if delivery.event == event])
+
+
 async def _outcomes(store: Store, deliveries: Sequence[Delivery]) -> list[Outcome]:
     """Return what came of the deliveries, in their order."""
-    rows = await store.history(most=_MOST_RECEIVERS, event=deliveries[0].event.id)
+    rows = await _rows(store, deliveries)
     return [
         Outcome(row.sink, row.receiver, "" if row.state is DeliveryState.DELIVERED else row.error or row.state.value)
         for delivery in deliveries
@@ -96,16 +105,42 @@ async def _outcomes(store: Store, deliveries: Sequence[Delivery]) -> list[Outcom
 
 
 async def _untried(store: Store, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    rows = await store.history(most=_MOST_RECEIVERS, event=deliveries[0].event.id)
+    rows = await _rows(store, deliveries)
     waiting = {row.sink for row in rows if row.state is DeliveryState.DUE and not row.receiver}
     return [delivery for delivery in deliveries if delivery.sink in waiting]
 
 
-def _test_event(config: Config) -> Event:
+async def _rows(store: Store, deliveries: Sequence[Delivery]) -> list[HistoryRow]:
+    found = [await store.history(most=_MOST_RECEIVERS, event=event.id) for event in _events(deliveries)]
+    return [row for rows in found for row in rows]
+
+
+def _events(deliveries: Sequence[Delivery]) -> list[Event]:
+    return list({delivery.event.id: delivery.event for delivery in deliveries}.values())
+
+
+def _language_of(config: Config, sink: str) -> Language:
+    model = config.model.sinks[sink]
+    own = model.language if isinstance(model, TextModel) else None
+    return own or config.model.defaults.language
+
+
+def _deliveries(config: Config, sinks: Sequence[str]) -> list[Delivery]:
+    """Return a delivery for each sink, of a test event in its language."""
+    now = SystemClock().now()
+    languages = dict.fromkeys(_language_of(config, sink) for sink in sinks)
+    # The id follows from the millisecond.
+    events = {
+        language: _test_event(config, language, now=now + timedelta(milliseconds=position))
+        for position, language in enumerate(languages)
+    }
+    return [_delivery(events[_language_of(config, sink)], sink) for sink in sinks]
+
+
+def _test_event(config: Config, language: Language, *, now: datetime) -> Event:
     name, account = next(iter(config.model.accounts.items()))
     of_account = Account(name=name, uid=account.uids[0] if len(account.uids) == 1 else "", site=account.site)
-    language = config.model.defaults.language
-    return sample.trial(language, url=account.console, now=SystemClock().now(), account=of_account)
+    return sample.trial(language, url=account.console, now=now, account=of_account)
 
 
 def _delivery(event: Event, sink: str) -> Delivery:
@@ -137,16 +172,18 @@ async def preview(config: Config, names: Sequence[str], told: str) -> list[tuple
 
     ``told`` is a kind of event, of which there is an example, or the id of an event in the store.
     """
-    event = await _event_to_show(config, told)
+    events = await _events_to_show(config, names or list(config.model.sinks), told)
     async with open_outlets(config, hides_secrets=True) as outlets:
-        sinks = [outlets.build(name) for name in names or config.model.sinks]
-        return [(sink.name, sink.preview(event, now=SystemClock().now())) for sink in sinks]
+        sinks = [outlets.build(name) for name in events]
+        return [(sink.name, sink.preview(events[sink.name], now=SystemClock().now())) for sink in sinks]
 
 
-async def _event_to_show(config: Config, told: str) -> Event:
+async def _events_to_show(config: Config, sinks: Sequence[str], told: str) -> dict[str, Event]:
     if told == Kind.TEST:
-        return _test_event(config)
-    return sample.example(Kind(told)) if told in set(Kind) else await _stored(config, told)
+        now = SystemClock().now()
+        return {sink: _test_event(config, _language_of(config, sink), now=now) for sink in sinks}
+    event = sample.example(Kind(told)) if told in set(Kind) else await _stored(config, told)
+    return dict.fromkeys(sinks, event)
 
 
 async def _stored(config: Config, event_id: str) -> Event:

@@ -60,6 +60,7 @@ class Words:
     refused_by_server: str
     too_many: str
     too_slow: str
+    too_slow_to_send: str
     link_expired: str
     unreachable: str
     also_html: str
@@ -122,6 +123,7 @@ ENGLISH = Words(
     refused_by_server="the mail server refused it",
     too_many="too many files",
     too_slow="the download took too long",
+    too_slow_to_send="with it the mail took too long",
     link_expired="the link has expired",
     unreachable="it could not be downloaded",
     also_html="(The same follows as HTML, {chars} characters.)",
@@ -183,6 +185,7 @@ CHINESE = Words(
     refused_by_server="邮件服务器拒收",
     too_many="文件过多",
     too_slow="下载超时",
+    too_slow_to_send="附上后发送超时",
     link_expired="链接已过期",
     unreachable="无法下载",
     also_html="（另附内容相同的 HTML 部分，共 {chars} 个字符。）",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from watcher.model import Event, Note
+from watcher.render import one_line
 
 _MARK = "…"
 _TO_FULL_WIDTH = 0xFEE0
@@ -125,7 +126,9 @@ def escaped(event: Event, markup: Markup) -> Event:
         return "\n".join(markup.escape(line) for line in text.split("\n"))
 
     def note(of: Note) -> Note:
-        attachments = tuple(replace(each, name=lines(each.name)) for each in of.attachments)
+        attachments = tuple(
+            replace(each, name=lines(each.name), url=link_target(one_line(each.url))) for each in of.attachments
+        )
         author = replace(of.author, name=lines(of.author.name))
         return replace(of, author=author, content=lines(of.content), attachments=attachments)
 

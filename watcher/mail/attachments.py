@@ -64,11 +64,7 @@ class Downloads:
     async def fetch(self, event: Event, *, words: Words, now: datetime, within_s: float) -> Haul:
         """Return what there is to enclose after at most so many seconds; nothing is raised for a file that fails."""
         give_up_at = anyio.current_time() + within_s
-        wanted = [
-            _Wanted(each, position, attachment)
-            for each in event.events or (event,)
-            for position, attachment in enumerate(each.note.attachments if each.note else ())
-        ]
+        wanted = _wanted(event)
         attempt = _Attempt(self, words, now)
         for position, file in enumerate(wanted):
             if position >= _MOST_FILES:
@@ -81,6 +77,11 @@ class Downloads:
             if scope.cancelled_caught:
                 attempt.fates[file.key] = Fate(reason=words.too_slow, url=attempt.newest(file).url)
         return Haul(tuple(attempt.enclosures), attempt.fates)
+
+
+def links(event: Event, reason: str) -> Haul:
+    """Return what is told of the files of an event if none is to be downloaded."""
+    return Haul(fates={file.key: Fate(reason=reason) for file in _wanted(event)})
 
 
 class _StaysALinkError(Exception):
@@ -101,6 +102,14 @@ class _Wanted:
     @property
     def key(self) -> FileKey:
         return (self.event.id, self.position)
+
+
+def _wanted(event: Event) -> list[_Wanted]:
+    return [
+        _Wanted(each, position, attachment)
+        for each in event.events or (event,)
+        for position, attachment in enumerate(each.note.attachments if each.note else ())
+    ]
 
 
 @dataclass

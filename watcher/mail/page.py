@@ -280,8 +280,10 @@ def _own_html(page: Page, default: str) -> str:
         return default
     if not page.event.events:
         return page.voice.say("html", page.event, _Markup(default))
-    told = ((each, f'<div style="white-space:pre-wrap">{_lines(render.plain_text(each, page.voice))}</div>')
-            for each in page.event.events)
+    told = (
+        (each, f'<div style="white-space:pre-wrap">{_lines(render.plain_text(each, page.voice))}</div>')
+        for each in page.event.events
+    )
     return "\n\n".join(page.voice.say("html", each, _Markup(ours)) for each, ours in told)
 
 

@@ -14,8 +14,8 @@ import aiosmtplib
 import anyio
 
 from watcher.errors import PermanentError, SinkPartly, SinkRejected, SinkUnavailable, TransientError
-from watcher.mail import compose, letter, page, smtp
-from watcher.mail.attachments import Downloads, Haul
+from watcher.mail import compose, letter, smtp
+from watcher.mail.attachments import Downloads, Haul, links
 from watcher.mail.mailbox import LONGEST_NAME_BYTES, Mailbox, cut_bytes
 from watcher.mail.page import Fate
 from watcher.mail.smtp import MailServer
@@ -72,6 +72,7 @@ class EmailSink:
                 refused = await self._hand_over(delivery, receivers, now=now)
         except TimeoutError as error:
             raise SinkUnavailable(f"{self._server} did not take the mail within {limit_s:g} s") from error
+        self._late.pop(delivery.event.id, None)
         if len(refused) == len(receivers):
             raise _of_all(refused)
         if refused:
@@ -128,8 +129,8 @@ class EmailSink:
             is_about_the_mail = isinstance(error, aiosmtplib.SMTPDataError) or error.code == smtp.TOO_LARGE
             if not (haul.enclosures and is_about_the_mail and error.code // 100 == smtp.PERMANENT):
                 raise
-        links = _as_links(haul, self._voice.words.refused_by_server)
-        return await self._offer(connection, delivery, receivers, links, now=now)
+        without = _as_links(haul, self._voice.words.refused_by_server)
+        return await self._offer(connection, delivery, receivers, without, now=now)
 
     async def _offer(
         self,
@@ -145,8 +146,8 @@ class EmailSink:
         data = self._compose(delivery, haul, now=now, utf8=utf8)
         size = connection.esmtp_extensions.get("size", "")
         if haul.enclosures and size.isdecimal() and 0 < int(size) < len(data):
-            links = _as_links(haul, self._voice.words.too_large_for_server)
-            data = self._compose(delivery, links, now=now, utf8=utf8)
+            without = _as_links(haul, self._voice.words.too_large_for_server)
+            data = self._compose(delivery, without, now=now, utf8=utf8)
         by_envelope = {mailbox.envelope: mailbox for mailbox in receivers}
         try:
             refused, _ = await connection.sendmail(
@@ -164,7 +165,7 @@ class EmailSink:
         if self._downloads is None or self._voice.content is Content.NONE:
             return Haul()
         if self._late[event.id] >= _MOST_LATE_WITH_FILES:
-            return Haul(fates=self._downloads.refused(event, self._voice.words.too_large_for_server))
+            return links(event, self._voice.words.too_slow_to_send)
         left_s = anyio.current_effective_deadline() - anyio.current_time()
         within_s = left_s * _SHARE_OF_DOWNLOADS
         return await self._downloads.fetch(event, words=self._voice.words, now=now, within_s=within_s)

@@ -23,7 +23,9 @@ PURE = {
 }
 #: What makes a function depend on more than its arguments.
 WORLDLY = {"aiohttp", "anyio", "asyncio", "os", "socket", "sqlalchemy", "structlog", "time"}
-STAGES = {f"watcher.{name}" for name in ("poll", "dispatch", "discover", "daemon", "assemble", "serve")}
+STAGES = {
+    f"watcher.{name}" for name in ("poll", "dispatch", "discover", "remind", "refresh", "daemon", "assemble", "serve")
+}
 ADAPTERS = ("chat", "config", "mail", "session", "simulator", "sinks", "store", "ticketapi", "web")
 #: Arrows between adapters that are meant to be there.
 ALLOWED = {

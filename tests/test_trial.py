@@ -100,6 +100,7 @@ async def test_a_sink_that_is_switched_off_is_tried_and_switched_on_again(place:
     await place.watcher("test", ends=1)
     del place.receiver.answers["/hub"]
     assert (await place.watcher("test", ends=0)).out == "hub: delivered\n"
+    an_old_conversation(place.world)
     await place.watcher("run", "--once", ends=0)
     place.world.agent_reply(TICKET, "Please try again.")
     await place.watcher("run", "--once", ends=0)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +18,16 @@ from watcher.detect import WatchRule
 from watcher.discover import Discovery
 from watcher.dispatch import Lane
 from watcher.document import Problem, ProblemsFound
-from watcher.errors import ConfigError, StoreUnavailable
+from watcher.errors import ConfigError
 from watcher.model import Account, Ticket, TicketStatus
 from watcher.outlets import Outlets, open_outlets
 from watcher.pacer import Pacer
 from watcher.poll import Poller
 from watcher.ports import Clock, Sink
+from watcher.remind import Reminders
 from watcher.retry import RetryPolicy
 from watcher.route import Routing
 from watcher.schedule import Cadence, Pace
-from watcher.sinks.desktop import REMIND_AFTER
 from watcher.store import Store, TicketRow, open_store
 from watcher.store.database import copied, locked
 from watcher.ticketapi.client import TicketApiClient, endpoint_for
@@ -105,6 +105,10 @@ class _Assembly:
     store: Store
     outlets: Outlets
     dry_run: bool
+    reminders: Reminders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reminders = Reminders(store=self.store, clock=self.clock)
 
     async def daemon(self) -> Daemon:
         model = self.config.model
@@ -137,32 +141,12 @@ class _Assembly:
         lanes = {lane.name: lane for lane in daemon.lanes}
         for sink in self.outlets.desktops:
             sink.on_ready = lanes[sink.name].recover
-            sink.on_remind = partial(self._remind, sink.name)
+            sink.on_remind = partial(self.reminders.remind, sink.name)
+            self.reminders.shown.append(sink)
             daemon.loops.append(sink.run)
         if self.outlets.desktops:
             socket = socket_beside(self.store.path, self.config.vault.environ.get("RUNTIME_DIRECTORY"))
             daemon.loops.append(partial(self.outlets.desks.serve, socket))
-
-    async def _remind(self, sink: str, event: str, receiver: str) -> None:
-        now = self.clock.now()
-        facts = {"sink": sink, "event_id": event, "receiver": receiver or None}
-        try:
-            known = await self.store.remind(event, sink=sink, receiver=receiver, now=now, at=now + REMIND_AFTER)
-        except StoreUnavailable as error:
-            log.warning("reminder lost", error=str(error), **facts)
-            return
-        if known:
-            log.info("told again later", **facts, next_try=f"{(now + REMIND_AFTER).astimezone():%H:%M:%S}")
-
-    async def _was_read(self, account: str, ticket: str) -> None:
-        if not self.outlets.desktops:
-            return
-        for sink in self.outlets.desktops:
-            sink.was_read(f"{account}/{ticket}")
-        try:
-            await self.store.forget_reminders(account, ticket, now=self.clock.now())
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=str(error), next="a reminder of what was read may come")
 
     # --- accounts and watches -----------------------------------------------------------------------------
 
@@ -175,7 +159,7 @@ class _Assembly:
             pacer=Pacer(self.clock, _pace(account)),
             routing=routing,
             on_recorded=daemon.on_recorded,
-            on_read=self._was_read,
+            on_read=self.reminders.was_read,
             uids=tuple(account.uids),
         )
 

@@ -19,8 +19,6 @@ from watcher.session.desk import Desk
 
 #: What nobody was there to be shown for so long is no news: it stays in the history, as given up.
 OLDEST = timedelta(days=3)
-#: How much later "remind me later" is.
-REMIND_AFTER = timedelta(hours=1)
 _IDLE_S = 60.0
 _MOST_CLOSES = 200
 _BOTH_WAYS = "run `watcher desktop` in the session of the daemon's user, or name others in `users` and run it in theirs"

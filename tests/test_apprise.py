@@ -223,7 +223,7 @@ async def test_a_plugin_waits_no_longer_than_the_time_limit(option: dict[str, st
         await failure(phone)
         # Its thread has come to its end too, or does soon.
         (service,) = phone._services.values()
-        await until(lambda: not service._is_sending)
+        await until(lambda: not service._sending.is_busy)
         await phone.send(delivery(event(), attempts=1), now=NOON)
         assert len(receiver.received) == 2
 

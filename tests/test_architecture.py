@@ -15,7 +15,19 @@ FILES = {
 PURE = {
     f"watcher.{name}"
     for name in (
-        *("detect", "route", "retry", "schedule", "jitter", "model", "errors", "ports", "addresses", "duration"),
+        *(
+            "detect",
+            "route",
+            "retry",
+            "schedule",
+            "jitter",
+            "model",
+            "errors",
+            "ports",
+            "addresses",
+            "duration",
+            "redact",
+        ),
         *("envelope", "formats", "render", "words", "sample", "popup"),
         *("chat.markup", "chat.message", "mail.compose", "mail.letter", "mail.mailbox", "mail.page"),
         *("ticketapi.signing", "ticketapi.wire", "ticketapi.failures"),

@@ -163,7 +163,7 @@ async def test_while_a_place_has_not_taken_a_line_no_further_thread_waits_for_it
         await sink.send(delivery(event()), now=NOON)
     # Let the thread that still writes come to its end.
     os.read(reader, 1 << 20)
-    await until(lambda: not sink._is_writing)
+    await until(lambda: not sink._writing.is_busy)
     os.close(reader)
 
 

@@ -48,7 +48,7 @@ async def open_bench(*, timeout: timedelta) -> AsyncIterator[Bench]:  # noqa: AS
         finally:
             # Who still writes there comes to an end.
             os.read(handle, 1 << 20)
-            await until(lambda: not sink._is_writing)
+            await until(lambda: not sink._writing.is_busy)
             os.close(handle)
 
 

@@ -262,29 +262,7 @@ def as_html(page: Page, subject: str) -> str:
         f"<title>{escape(subject)}</title>\n</head>\n"
         f'<body style="{_BODY}">\n<div style="{_COLUMN}">\n{body}\n</div>\n</body>\n</html>\n'
     )
-    return render.printable(_own_html(page, default))
-
-
-class _Markup(str):
-    """HTML that a template inserts as it is (MarkupSafe's ``__html__``); all else it escapes."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
-
-
-def _own_html(page: Page, default: str) -> str:
-    """Return the user's own HTML, else the default; of a digest, each event's below one another."""
-    if "html" not in page.voice.own:
-        return default
-    if not page.event.events:
-        return page.voice.say("html", page.event, _Markup(default))
-    told = (
-        (each, f'<div style="white-space:pre-wrap">{_lines(render.plain_text(each, page.voice))}</div>')
-        for each in page.event.events
-    )
-    return "\n\n".join(page.voice.say("html", each, _Markup(ours)) for each, ours in told)
+    return render.printable(page.voice.say("html", page.event, default))
 
 
 def _html_body(page: Page) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import anyio
 
 from watcher import render
-from watcher.blocking import in_own_thread
+from watcher.blocking import Busy, OneAtATime
 from watcher.envelope import excerpt
 from watcher.errors import ConfigError, SinkPartly, SinkRejected, SinkUnavailable
 from watcher.model import Delivery, Event, Severity
@@ -123,15 +123,14 @@ class Service:
         self._time_limit = time_limit
         self._plugin = plugin
         self._apprise = apprise.Apprise(plugin, asset=asset)
-        self._is_sending = False
+        self._sending = OneAtATime()
 
     async def send(self, title: str, body: str, *, is_urgent: bool) -> None:
         """Send one message, or raise ``SinkUnavailable`` with what the service said, less what the address says."""
-        if self._is_sending:
-            raise SinkUnavailable("an earlier attempt has not come to its end")
-        self._is_sending = True
         try:
-            complaints = await in_own_thread(self._time_limit, self._notify, title, body, is_urgent=is_urgent)
+            complaints = await self._sending.run(self._time_limit, self._notify, title, body, is_urgent=is_urgent)
+        except Busy as error:
+            raise SinkUnavailable("an earlier attempt has not come to its end") from error
         except TimeoutError as error:
             raise SinkUnavailable(f"no answer within {self._time_limit.total_seconds():g} s") from error
         if complaints is not None:
@@ -139,19 +138,16 @@ class Service:
 
     def _notify(self, title: str, body: str, *, is_urgent: bool) -> list[str] | None:
         """Return what was complained of, or None if the service took the message."""
-        try:
-            title = excerpt(title, self._plugin.title_maxlen) if self._plugin.title_maxlen > 0 else title
-            # Where there is no place for a title, it comes to stand above the text.
-            taken = 0 if self._plugin.title_maxlen > 0 else len(title) + 2
-            result = self._apprise.notify(
-                body=excerpt(body, max(self._plugin.body_maxlen - taken, 1)),
-                title=title,
-                notify_type="warning" if is_urgent else "info",
-                body_format="text",
-            )
-            return None if result else [entry.message for entry in result.logs()]
-        finally:
-            self._is_sending = False
+        title = excerpt(title, self._plugin.title_maxlen) if self._plugin.title_maxlen > 0 else title
+        # Where there is no place for a title, it comes to stand above the text.
+        taken = 0 if self._plugin.title_maxlen > 0 else len(title) + 2
+        result = self._apprise.notify(
+            body=excerpt(body, max(self._plugin.body_maxlen - taken, 1)),
+            title=title,
+            notify_type="warning" if is_urgent else "info",
+            body_format="text",
+        )
+        return None if result else [entry.message for entry in result.logs()]
 
     def _failure(self, complaints: Sequence[str]) -> SinkUnavailable:
         """Return the error; no status is final, because nothing says what the plugin made of the answer."""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TextIO
 
 from watcher import render
-from watcher.blocking import in_own_thread
+from watcher.blocking import Busy, OneAtATime
 from watcher.errors import SinkUnavailable
 from watcher.model import Delivery, Event
 from watcher.render import Voice
@@ -27,7 +27,7 @@ class ConsoleSink:
         self._is_a_file = _is_a_file(stream)
         self._voice = voice
         self._timeout = timeout
-        self._is_writing = False
+        self._writing = OneAtATime()
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Write the event."""
@@ -39,28 +39,24 @@ class ConsoleSink:
 
     async def print(self, introduction: str, event: Event) -> None:
         """Write an introduction and the event."""
-        if self._is_writing:
-            raise SinkUnavailable("nobody reads what the console prints")
         text = introduction + render.printable(self._voice.say("text", event, render.plain_text(event, self._voice)))
         text = text if text.endswith("\n") else text + "\n"
-        self._is_writing = True
         try:
-            await in_own_thread(self._timeout, self._write, text.encode(self._stream.encoding or "utf-8", "replace"))
-        except TimeoutError as error:
+            await self._writing.run(
+                self._timeout, self._write, text.encode(self._stream.encoding or "utf-8", "replace")
+            )
+        except (TimeoutError, Busy) as error:
             raise SinkUnavailable("nobody reads what the console prints") from error
         except (OSError, ValueError) as error:
             raise SinkUnavailable(f"cannot write to the console: {error}") from error
 
     def _write(self, data: bytes) -> None:
         """Write past the stream's buffer, whose lock a stuck write would hold against the end of the process."""
-        try:
-            if not self._is_a_file:
-                self._stream.write(data.decode(self._stream.encoding or "utf-8"))
-                return
-            while data:
-                data = data[os.write(self._stream.fileno(), data) :]
-        finally:
-            self._is_writing = False
+        if not self._is_a_file:
+            self._stream.write(data.decode(self._stream.encoding or "utf-8"))
+            return
+        while data:
+            data = data[os.write(self._stream.fileno(), data) :]
 
 
 def _is_a_file(stream: TextIO) -> bool:

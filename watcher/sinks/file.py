@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from watcher import envelope
-from watcher.blocking import in_own_thread
+from watcher.blocking import Busy, OneAtATime
 from watcher.errors import SinkUnavailable
 from watcher.model import Content, Delivery, Event
 
@@ -28,17 +28,15 @@ class FileSink:
         self._path = path
         self._content = content
         self._timeout = timeout
-        self._is_writing = False
+        self._writing = OneAtATime()
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Append one line and sync it."""
-        if self._is_writing:
-            # Else each attempt at a disk that hangs would leave a thread behind.
-            raise SinkUnavailable(f"{self._path} has not taken an earlier line yet")
         line = envelope.seal(delivery.event, content=self._content, limit=None, replay=delivery.replay) + b"\n"
-        self._is_writing = True
         try:
-            await in_own_thread(self._timeout, self._append, line)
+            await self._writing.run(self._timeout, self._append, line)
+        except Busy as error:
+            raise SinkUnavailable(f"{self._path} has not taken an earlier line yet") from error
         except TimeoutError as error:
             limit_s = self._timeout.total_seconds()
             raise SinkUnavailable(f"{self._path} did not take the line within {limit_s:g} s") from error
@@ -50,16 +48,13 @@ class FileSink:
         return envelope.seal(event, content=self._content, limit=None).decode() + "\n"
 
     def _append(self, line: bytes) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "r+b", buffering=0) as file:
-                # A write that a full disk cut short left half a line: it must not swallow this one.
-                if os.fstat(handle).st_size and os.pread(handle, 1, os.fstat(handle).st_size - 1) != b"\n":
-                    line = b"\n" + line
-                written = file.write(line)
-                if written != len(line):
-                    raise OSError(None, "the disk took only a part of the line")
-                os.fsync(handle)
-        finally:
-            self._is_writing = False
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "r+b", buffering=0) as file:
+            # A write that a full disk cut short left half a line: it must not swallow this one.
+            if os.fstat(handle).st_size and os.pread(handle, 1, os.fstat(handle).st_size - 1) != b"\n":
+                line = b"\n" + line
+            written = file.write(line)
+            if written != len(line):
+                raise OSError(None, "the disk took only a part of the line")
+            os.fsync(handle)

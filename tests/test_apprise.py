@@ -161,7 +161,7 @@ async def test_the_name_of_a_receiver_does_not_depend_on_the_others() -> None:
 
 async def test_a_receiver_that_is_no_longer_there_gets_it_never() -> None:
     async with open_receiver() as receiver:
-        with pytest.raises(SinkRejected, match="the address tgram-3f2a9c is no longer configured"):
+        with pytest.raises(SinkRejected, match="tgram-3f2a9c is no longer among the receivers"):
             await sink(address(receiver)).send(delivery(event(), receiver="tgram-3f2a9c"), now=NOON)
         assert receiver.received == []
 

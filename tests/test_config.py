@@ -1,13 +1,17 @@
 """watcher.yaml: what is read, what is refused, and where each problem stands."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+import yaml
 
 from watcher.assemble import address_of
 from watcher.config import sinks
 from watcher.config.load import Config, find, load
+from watcher.config.schema import ConfigModel
 from watcher.config.secrets import Secret, Vault
 from watcher.document import ProblemsFound
 from watcher.errors import ConfigError
@@ -59,6 +63,34 @@ def test_every_example_in_the_projects_own_file_loads_too(tmp_path: Path) -> Non
         *("slack", "telegram", "ntfy", "apprise", "exec"),
     }
     assert config.model.watches["migration"].tickets == ["0005PYGCW", "00051234"]
+
+
+def test_the_schema_accepts_what_is_accepted_and_every_example(tmp_path: Path) -> None:
+    text = (ROOT / "watcher.yaml").read_text()
+    sinks = text[
+        text.index("\nsinks:") : text.index(
+            "# ----------------------------------------------------------------- service"
+        )
+    ]
+    examples = re.sub(r"^  # ", "  ", sinks, flags=re.MULTILINE)
+    further = """
+      a: {type: telegram, token: {env: T}, chat: -100123}
+      b: {type: dingtalk, webhook: {env: T}, mention: 13800000000}
+      c: {type: webhook, url: https://x/, headers: {X-N: 5, Authorization: {env: T}}, sign: {env: T}}
+      d: {type: exec, command: [sleep, 5], env: {N: 5}}
+    """
+    schema = ConfigModel.model_json_schema(by_alias=True)
+    for document in (
+        text,
+        f"version: 1\naccounts: {{a: }}\n{examples}",
+        f"version: 1\naccounts: {{a: {{}}}}\nsinks:{further}",
+    ):
+        load_file = tmp_path / "watcher.yaml"
+        load_file.write_text(document)
+        load(load_file, {})
+        value = yaml.safe_load(document)
+        value["accounts"] = {name: account or {} for name, account in value["accounts"].items()}
+        assert [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(value)] == []
 
 
 def test_the_smallest_file_watches_every_open_ticket_of_every_account(tmp_path: Path) -> None:
@@ -177,6 +209,21 @@ REFUSALS = [
     (
         MINIMAL.replace("main: {}", "main: {endpoint: 'http://example.com'}"),
         "watcher.yaml:2:29 accounts.main.endpoint: plain http is allowed only to a loopback address; write https",
+    ),
+    *(
+        (
+            MINIMAL.replace("console", given),
+            f"watcher.yaml:3:20 sinks.me.type: `{given}` is not known; did you mean `{meant}`?",
+        )
+        for given, meant in (("dingding", "dingtalk"), ("Lark", "feishu"), ("smtp", "email"), ("wechat", "wecom"))
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{type: file, path: ''}"),
+        "watcher.yaml:3:32 sinks.me.path: is empty; it needs a value",
+    ),
+    (
+        MINIMAL.replace("{type: console}", "{type: exec, command: /x/page --urgent}"),
+        "watcher.yaml:3:35 sinks.me.command: no shell is involved; write a list: [/x/page, --urgent]",
     ),
     (
         MINIMAL.replace("console", "emial"),

@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from tests.dbus import PrivateBus, Server, needs_bus, open_bus, open_server
-from tests.test_cli import CEILING_S, HOUR, OTHER, TICKET, Place, a_place, an_old_conversation, until
+from tests.place import CEILING_S, HOUR, OTHER, TICKET, Place, a_place, an_old_conversation, until
 from tests.test_process import Running, a_daemon, arrived, polled_again
 from watcher.web.peers import own_user
 

@@ -248,7 +248,7 @@ async def test_a_delivery_for_one_goes_to_nobody_else(path: Path) -> None:
 
 async def test_a_receiver_that_is_no_longer_configured_is_refused(path: Path) -> None:
     async with a_daemon(path, "alice") as daemon:
-        with pytest.raises(SinkRejected, match="carol is no longer among the users"):
+        with pytest.raises(SinkRejected, match="carol is no longer among the receivers"):
             await daemon.send(delivery(receiver="carol"))
 
 

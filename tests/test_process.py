@@ -16,7 +16,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from tests.test_cli import (
+from tests.place import (
     CEILING_S,
     HOUR,
     OTHER,
@@ -75,12 +75,6 @@ async def a_daemon(place: Place, *args: str) -> AsyncIterator[Running]:
             await process.wait()
             await process.aclose()
     assert "Traceback" not in running.said, running.said
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with a_place(tmp_path) as made:
-        yield made
 
 
 def polls(place: Place, ticket: str = TICKET) -> int:

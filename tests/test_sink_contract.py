@@ -71,6 +71,12 @@ class TestContract:
             first, second = bench.received()
             assert first != second
 
+    async def test_a_receiver_that_the_sink_does_not_have_is_refused(self, kind: str) -> None:
+        async with bench_of(kind) as bench:
+            with pytest.raises(SinkRejected, match="is no longer among the receivers"):
+                await bench.sink.send(delivery(event(), receiver="nobody@else.example"), now=now())
+            assert bench.received() == []
+
     async def test_a_digest_of_many_is_told(self, kind: str) -> None:
         async with bench_of(kind) as bench:
             many = digest([event(n) for n in range(1, 21)], sink="hub", now=now())
@@ -88,7 +94,7 @@ class TestContract:
     async def test_what_is_refused_for_good_is_permanent(self, kind: str) -> None:
         async with bench_of(kind) as bench:
             if bench.refuses is None:
-                return
+                pytest.skip("there is nothing that it refuses for good")
             bench.refuses()
             with pytest.raises(SinkRejected):
                 await bench.sink.send(delivery(event()), now=now())
@@ -96,7 +102,8 @@ class TestContract:
     async def test_a_receiver_without_an_answer_costs_no_more_than_the_time_limit(self, kind: str) -> None:
         async with bench_of(kind, time_limit=HASTY) as bench:
             bench.hangs()
-            with anyio.fail_after(PATIENT.total_seconds()), pytest.raises(SinkUnavailable):
+            # Far more than the limit, on a machine that is slow; far less than the usual one.
+            with anyio.fail_after(10), pytest.raises(SinkUnavailable):
                 await bench.sink.send(delivery(event()), now=now())
 
     async def test_an_attempt_can_be_cancelled(self, kind: str) -> None:

@@ -3,23 +3,15 @@
 import json
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.test_cli import CEILING_S, TICKET, Place, a_place, an_old_conversation, until
+from tests.place import CEILING_S, TICKET, Place, an_old_conversation, until
 from tests.test_process import a_daemon
 from watcher.model import Kind, Language
 from watcher.sample import example
 from watcher.words import words_in
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with a_place(tmp_path) as made:
-        yield made
 
 
 async def deliveries(place: Place) -> list[tuple[str, str, str]]:

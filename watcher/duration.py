@@ -1,7 +1,7 @@
-"""Durations, as people write them (``30s``, ``5m``, ``1h30m``) and as servers do. Pure."""
+"""Durations and instants as people, servers and tables write them. Pure."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 _UNITS = {
@@ -14,6 +14,7 @@ _UNITS = {
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _LONGEST = timedelta(days=3650)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -52,3 +53,8 @@ def retry_after(value: str, *, now: datetime) -> timedelta | None:
     except (ValueError, TypeError):
         return None
     return max(span, timedelta())
+
+
+def milliseconds(instant: datetime) -> int:
+    """Return the whole milliseconds from the epoch to ``instant``; exact, as a float would not be."""
+    return (instant - _EPOCH) // timedelta(milliseconds=1)

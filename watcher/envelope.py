@@ -13,7 +13,8 @@ from enum import IntEnum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read, Severity
+from watcher.duration import milliseconds
+from watcher.model import Account, Attachment, Content, Event, Kind, Note, Read
 
 #: Receivers may refuse more than this (Standard Webhooks asks for less than 20 kB): content is cut to fit.
 LIMIT_BYTES = 20_000
@@ -206,7 +207,7 @@ def _note(note: Note, cut: Cut) -> dict[str, Any]:
     described: dict[str, Any] = {
         "id": note.id,
         "created_at": created and rfc3339(created),
-        "created_at_ms": created and _milliseconds(created),
+        "created_at_ms": created and milliseconds(created),
         "type": note.type,
         "author": {
             "name": note.author.name,
@@ -248,8 +249,7 @@ def excerpt(text: str, longest: int) -> str:
 
 def _severity(event: Event) -> tuple[str, int]:
     """Return text and number after OpenTelemetry's scale, which the CloudEvents extension refers to."""
-    urgent = any(each.ticket.severity is Severity.URGENT for each in event.events or (event,))
-    return ("WARN", 13) if urgent else ("INFO", 9)
+    return ("WARN", 13) if event.is_urgent else ("INFO", 9)
 
 
 def _source(event: Event) -> str:
@@ -271,12 +271,7 @@ def _partition(event: Event) -> str:
 
 def _sequence(event: Event) -> str:
     """Return a text that sorts as the notes of a ticket do."""
-    return f"{_milliseconds(event.occurred_at):015d}-{event.note.id if event.note else '0':0>12}"
-
-
-def _milliseconds(instant: datetime) -> int:
-    # A timestamp is a float: cut off instead of rounded, some instants would lose their last millisecond.
-    return round(instant.timestamp() * 1000)
+    return f"{milliseconds(event.occurred_at):015d}-{event.note.id if event.note else '0':0>12}"
 
 
 def rfc3339(instant: datetime) -> str:

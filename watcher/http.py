@@ -88,6 +88,7 @@ async def fetch(
     timeout_s: float,
     limit_bytes: int,
     cut: bool = False,
+    is_status_enough: bool = False,
     proxy: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Reply:
@@ -95,7 +96,8 @@ async def fetch(
 
     ``timeout_s`` is the total, from the first step to the last byte. ``limit_bytes`` counts decoded bytes, so
     that a small compressed body cannot become a large one; past it, the answer is cut when ``cut`` is set,
-    else it is a failure. ``ssl_context`` takes the place of the session's own.
+    else it is a failure. With ``is_status_enough`` an answer whose body does not arrive whole, or not in time, is
+    returned with what there is of it. ``ssl_context`` takes the place of the session's own.
     """
     try:
         async with session.request(
@@ -109,19 +111,28 @@ async def fetch(
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as response:
             received = bytearray()
-            async for chunk in response.content.iter_any():
-                received += chunk
-                if len(received) > limit_bytes:
-                    response.close()
-                    if cut:
-                        del received[limit_bytes:]
-                        break
-                    raise HttpFailure(f"the answer is larger than {limit_bytes} bytes")
+            try:
+                await _receive(response, received, limit_bytes=limit_bytes, cut=cut)
+            except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+                if not is_status_enough:
+                    raise
+                response.close()
             return Reply(response.status, response.headers, bytes(received))
     except TimeoutError as error:
         raise HttpFailure(f"no whole answer within {timeout_s:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise HttpFailure(describe(error)) from error
+
+
+async def _receive(response: aiohttp.ClientResponse, into: bytearray, *, limit_bytes: int, cut: bool) -> None:
+    async for chunk in response.content.iter_any():
+        into += chunk
+        if len(into) > limit_bytes:
+            response.close()
+            if not cut:
+                raise HttpFailure(f"the answer is larger than {limit_bytes} bytes")
+            del into[limit_bytes:]
+            return
 
 
 def describe(error: BaseException) -> str:

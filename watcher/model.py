@@ -226,6 +226,11 @@ class Event:
         return self.id if self.events else f"{self.account.name}/{self.ticket.id}"
 
     @property
+    def is_urgent(self) -> bool:
+        """Tell whether the ticket, or one of a digest's, is urgent."""
+        return any(event.ticket.severity is Severity.URGENT for event in self.events or (self,))
+
+    @property
     def occurred_at(self) -> datetime:
         """When the thing happened that the event tells: the note's CreateTime, else when it was seen."""
         if self.events:

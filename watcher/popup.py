@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from watcher.envelope import excerpt
-from watcher.model import Event, Kind, Severity
+from watcher.model import Event, Kind
 from watcher.render import Voice, author, headline, one_line, paragraph, printable, title
 
 _SUMMARY_CHARS = 200
@@ -63,7 +63,7 @@ def popup(event: Event, voice: Voice, *, sink: str, lock_screen: LockScreen) -> 
         tickets=tickets,
         summary=excerpt(one_line(voice.say("subject", event, headline(event, voice))), _SUMMARY_CHARS),
         body=excerpt(printable(voice.say("text", event, _body(event, voice))).strip(), _BODY_CHARS),
-        is_urgent=any(each.ticket.severity is Severity.URGENT for each in event.events or (event,)),
+        is_urgent=event.is_urgent,
         url=url,
         open_label=voice.words.open_ticket if url else "",
         remind_label="" if event.kind is Kind.TEST else voice.words.remind_later,

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from watcher.errors import SinkRejected
 from watcher.model import Delivery, Event, Reading, Ticket, TicketPage
 
 
@@ -97,3 +98,10 @@ class Sink(Protocol):
     def preview(self, event: Event, *, now: datetime) -> str:
         """Return what would be sent, readable by people and with secrets left out; nothing is sent."""
         ...
+
+
+def event_for_all(delivery: Delivery) -> Event:
+    """Return the event, for a sink that has no receivers of its own; a delivery to one is left over."""
+    if delivery.receiver:
+        raise SinkRejected(f"{delivery.receiver} is no longer among the receivers of this sink")
+    return delivery.event

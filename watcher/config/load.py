@@ -29,6 +29,20 @@ _NOT_YET = {
     ("accounts",): {"sweep"},
     ("storage",): {"url", "backup"},
 }
+#: What people call a type that has another name here.
+_ALSO_CALLED = {
+    "dingding": "dingtalk",
+    "lark": "feishu",
+    "mail": "email",
+    "smtp": "email",
+    "notification": "desktop",
+    "stdout": "console",
+    "command": "exec",
+    "wechat": "wecom",
+    "wework": "wecom",
+    "workwechat": "wecom",
+    "http": "webhook",
+}
 _TEMPLATES = ("subject", "text", "html")
 _EVENTS_NOT_YET = {"status", "read", "unread"}
 
@@ -237,7 +251,9 @@ def _wrong_type(kind: str, loc: Loc, context: dict[str, Any]) -> str:
     if kind == "union_tag_not_found":
         return f"is missing; choose from: {', '.join(expected)}"
     tag = str(context.get("tag", ""))
-    return f"`{tag}` is not known; {did_you_mean(tag, expected)}"
+    meant = _ALSO_CALLED.get(tag.lower(), "")
+    hint = f"did you mean `{meant}`?" if meant in expected else did_you_mean(tag, expected)
+    return f"`{tag}` is not known; {hint or 'choose from: ' + ', '.join(expected)}"
 
 
 def _message(kind: str, given: Any, context: dict[str, Any], fallback: str) -> str:

@@ -4,14 +4,16 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from watcher.config.sinks import RetryModel, Sink
 from watcher.config.values import (
     Duration,
     FilePath,
     Model,
+    Name,
     Rate,
+    Scalar,
     SecretRef,
     Share,
     Text,
@@ -200,7 +202,7 @@ class WatchModel(Model):
     events: Annotated[list[Literal["reply"]], Field(min_length=1), type_list] = ["reply"]
     """What is announced."""
     first_run: FirstRun | None = None
-    labels: dict[Text, str] = {}
+    labels: dict[Name, Scalar] = {}
     """Free labels; they stand in every event."""
 
 
@@ -227,15 +229,15 @@ class LogModel(Model):
 class ConfigModel(Model):
     """The configuration of watcher."""
 
-    version: Literal["1"]
+    version: Annotated[Literal["1"], WithJsonSchema({"enum": ["1", 1]})]
     """The version of this format."""
     include: Annotated[list[Text], type_list] = []
     """Further files (patterns allowed), merged in the order of their names."""
-    accounts: Annotated[dict[Text, AccountModel], Field(min_length=1)]
+    accounts: Annotated[dict[Name, AccountModel], Field(min_length=1)]
     defaults: DefaultsModel = DefaultsModel()
-    watches: dict[Text, WatchModel] = {}
+    watches: dict[Name, WatchModel] = {}
     """Absent, every open ticket of every account is watched."""
-    sinks: Annotated[dict[Text, Sink], Field(min_length=1)]
+    sinks: Annotated[dict[Name, Sink], Field(min_length=1)]
     storage: StorageModel = StorageModel()
     log: LogModel = LogModel()
 

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from watcher.addresses import is_loopback
 from watcher.config.secrets import Secret, Vault
@@ -96,7 +107,14 @@ def check_url(
     if parts.password and not is_secret:
         raise ValueError("a password never stands in this file; refer to the whole address: {env: NAME} or the like")
     if port == 0 or any(char.isspace() or not char.isprintable() for char in text):
-        raise ValueError("not a valid address")
+        raise ValueError(f"not a valid address; write for example `{schemes[-1]}://host/path`")
+    return text
+
+
+def check_header_value(name: str, text: str) -> str:
+    """Return the value as it is, or raise ``ValueError`` if it cannot stand in a header."""
+    if not text.isprintable():
+        raise ValueError(f"the value of `{name}` holds a character that a header may not hold")
     return text
 
 
@@ -118,16 +136,40 @@ Share = Annotated[float, BeforeValidator(_parse_share), _described(r"^\d{1,3}(\.
 Rate = Annotated[float, BeforeValidator(_parse_rate), _described(r"^\d+(\.\d+)?\s*/\s*[a-z]+$", "5/s", "100/min")]
 Size = Annotated[int, BeforeValidator(_parse_size), _described(r"^\d+(\.\d+)?\s*([KkMm][Ii]?)?[Bb]?$", "10MB")]
 Zone = Annotated[ZoneInfo, BeforeValidator(_parse_zone), _described(r"^[A-Za-z0-9_+/-]+$", "Asia/Shanghai", "UTC")]
+
+
+class _OneOrMore:
+    """Marks a list for which one value may stand, in the file and in the schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_one_or_more, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        several = handler(schema)
+        return {"anyOf": [several, several["items"]]}
+
+
 #: A list; one value may stand for a list of one.
-type_list = BeforeValidator(_one_or_more)
-Text = Annotated[str, Field(min_length=1)]
-#: Ticket numbers are text for us, but an editor that reads YAML 1.2 may take one for a number.
+type_list = _OneOrMore()
+#: All values are text for us, but an editor that reads YAML takes some for numbers or truth values.
+_SCALARS = ["string", "number", "boolean"]
+Scalar = Annotated[str, WithJsonSchema({"type": _SCALARS})]
+Name = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), WithJsonSchema({"type": _SCALARS, "minLength": 1})]
 TicketNumber = Annotated[
     str,
     Field(min_length=1, max_length=64),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["0005PYGCW"]}),
 ]
-FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
+
+
+def _not_empty(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty; it needs a value")
+    return value
+
+
+FilePath = Annotated[Path, BeforeValidator(_not_empty), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
 def check_signing_secret(secret: str) -> str:

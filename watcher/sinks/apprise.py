@@ -17,7 +17,8 @@ from watcher import render
 from watcher.blocking import Busy, OneAtATime
 from watcher.envelope import excerpt
 from watcher.errors import ConfigError, SinkPartly, SinkRejected, SinkUnavailable
-from watcher.model import Delivery, Event, Severity
+from watcher.model import Delivery, Event
+from watcher.redact import HIDDEN, Redactor
 from watcher.render import Voice
 
 _SCHEMA = re.compile(r"([a-z][a-z0-9]{1,29})://", re.IGNORECASE)
@@ -26,13 +27,11 @@ _STATUS = re.compile(r"\berror=(\d{3})\b")
 _TOO_MANY = "429"
 _AFTER_TOO_MANY = timedelta(minutes=1)
 _FEW_AT_ONCE = 5
-_REASON_CHARS = 200
 # What stands in an address, and may stand in what a service says of a failure.
 _ADDRESS = re.compile(r"\w+://\S+")
 _ADDRESS_PARTS = re.compile(r"[/:@?&=,;#\s]+")
 _SHORTEST_SECRET_CHARS = 4
 _LONG_WORD = re.compile(r"[\w+/=.-]{28,}")
-_HIDDEN = "…"
 
 
 class AppriseSink:
@@ -68,7 +67,7 @@ class AppriseSink:
 
         async def attempt(service: Service) -> None:
             try:
-                await service.send(title, body, is_urgent=_is_urgent(delivery.event))
+                await service.send(title, body, is_urgent=delivery.event.is_urgent)
             except SinkUnavailable as error:
                 failures[service.key] = error
 
@@ -89,7 +88,7 @@ class AppriseSink:
         if not wanted:
             return list(self._services.values())
         if wanted not in self._services:
-            raise SinkRejected(f"the address {wanted} is no longer configured")
+            raise SinkRejected(f"{wanted} is no longer among the receivers of this sink")
         return [self._services[wanted]]
 
     def _message(self, event: Event) -> tuple[str, str]:
@@ -119,7 +118,7 @@ class Service:
         self.key = f"{plugin.schema}-{self.target[:6]}"
         #: How long the service wants to be left alone between two messages.
         self.spacing = timedelta(seconds=plugin.request_rate_per_sec)
-        self._secrets = _secrets_of(url)
+        self._redactor = Redactor(_secrets_of(url))
         self._time_limit = time_limit
         self._plugin = plugin
         self._apprise = apprise.Apprise(plugin, asset=asset)
@@ -158,10 +157,8 @@ class Service:
         return SinkUnavailable(self._masked(reason), retry_after=_AFTER_TOO_MANY if is_too_many else None)
 
     def _masked(self, text: str) -> str:
-        text = _ADDRESS.sub(_HIDDEN, text)
-        for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
-        return excerpt(_LONG_WORD.sub(_HIDDEN, render.one_line(text)), _REASON_CHARS)
+        text = _ADDRESS.sub(HIDDEN, self._redactor.redact(text))
+        return self._redactor.reason(_LONG_WORD.sub(HIDDEN, text))
 
 
 def _library() -> Any:
@@ -231,14 +228,10 @@ def _what_is_wrong(url: str) -> str:
 
 
 def _secrets_of(url: str) -> list[str]:
-    """Return every part of an address that could be a secret, as it stands there and decoded, the longest first."""
+    """Return every part of an address that could be a secret, as it stands there and decoded."""
     rest = url.partition("://")[2]
     parts = {part for text in (rest, unquote(rest)) for part in _ADDRESS_PARTS.split(text)}
-    return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET_CHARS), key=len, reverse=True)
-
-
-def _is_urgent(event: Event) -> bool:
-    return any(each.ticket.severity is Severity.URGENT for each in event.events or (event,))
+    return [part for part in parts if len(part) >= _SHORTEST_SECRET_CHARS]
 
 
 def _as_one(failures: dict[str, SinkUnavailable]) -> SinkUnavailable:

@@ -8,6 +8,7 @@ from watcher import render
 from watcher.blocking import Busy, OneAtATime
 from watcher.errors import SinkUnavailable
 from watcher.model import Delivery, Event
+from watcher.ports import event_for_all
 from watcher.render import Voice
 
 _TIMEOUT = timedelta(seconds=20)
@@ -31,7 +32,7 @@ class ConsoleSink:
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Write the event."""
-        await self.print("", delivery.event)
+        await self.print("", event_for_all(delivery))
 
     def preview(self, event: Event, *, now: datetime) -> str:  # noqa: ARG002
         """Return the lines."""

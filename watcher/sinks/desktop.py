@@ -84,7 +84,7 @@ class DesktopSink:
         shown = self._popup(delivery.event)
         if delivery.receiver:
             if delivery.receiver not in self.users:
-                raise SinkRejected(f"{delivery.receiver} is no longer among the users of this sink")
+                raise SinkRejected(f"{delivery.receiver} is no longer among the receivers of this sink")
             await self._show(delivery.receiver, shown)
             return
         left: dict[str, SinkUnavailable] = {}

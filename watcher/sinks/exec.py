@@ -14,9 +14,10 @@ import anyio
 from anyio.abc import Process
 
 from watcher import envelope, render
-from watcher.envelope import excerpt
 from watcher.errors import SinkRejected, SinkUnavailable
 from watcher.model import Content, Delivery, Event
+from watcher.ports import event_for_all
+from watcher.redact import Redactor
 
 #: What a program gets of the daemon's own environment, beside LC_*: what it needs to run, and no secret.
 _HANDED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
@@ -27,8 +28,6 @@ _CHUNK_BYTES = 65536
 _KEPT_BYTES = 8192
 # A pipe holds so much at the most, unless somebody goes on writing.
 _MOST_CHUNKS_AFTER_END = 16
-_REASON_CHARS = 200
-_HIDDEN = "…"
 
 
 class ExecSink:
@@ -65,13 +64,13 @@ class ExecSink:
         self._program = render.one_line(Path(command[0]).name)
         self._folder = folder
         self._environment = dict(environment)
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        self._redactor = Redactor(secrets)
         self._content = content
         self._timeout_s = timeout.total_seconds()
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Run the program and wait for its end."""
-        line = envelope.seal(delivery.event, content=self._content, limit=None, replay=delivery.replay) + b"\n"
+        line = envelope.seal(event_for_all(delivery), content=self._content, limit=None, replay=delivery.replay) + b"\n"
         with _pipe() as (given, ours), _pipe() as (heard, theirs):
             process = await self._start(delivery, stdin=given, stderr=theirs)
             given.close()
@@ -116,7 +115,7 @@ class ExecSink:
 
     def _refuse(self, status: int, complaints: "_Tail") -> None:
         how = f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with exit status {status}"
-        why = complaints.last_line(hidden=self._secrets)
+        why = complaints.last_line(self._redactor)
         message = f"{self._program} {how}: {why}" if why else f"{self._program} {how}"
         raise SinkRejected(message) if status == _EX_DATAERR else SinkUnavailable(message)
 
@@ -204,16 +203,14 @@ class _Tail:
             del self._bytes[:-_KEPT_BYTES]
             self._is_cut = True
 
-    def last_line(self, *, hidden: Sequence[str]) -> str:
-        """Return the last line that says anything, without the texts that are to be ``hidden``."""
+    def last_line(self, redactor: Redactor) -> str:
+        """Return the last line that says anything, without secrets."""
         text = self._bytes.decode(errors="replace")
         if self._is_cut:
             # The rest of a text that was cut in two would not be recognised.
-            text = text[max(map(len, hidden), default=0) :]
-        for secret in hidden:
-            text = text.replace(secret, _HIDDEN)
-        lines = (render.one_line(line) for line in reversed(text.splitlines()))
-        return excerpt(next(filter(None, lines), ""), _REASON_CHARS)
+            text = text[redactor.longest :]
+        lines = (redactor.reason(line) for line in reversed(redactor.redact(text).splitlines()))
+        return next(filter(None, lines), "")
 
 
 def _signal_name(number: int) -> str:

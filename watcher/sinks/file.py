@@ -8,6 +8,7 @@ from watcher import envelope
 from watcher.blocking import Busy, OneAtATime
 from watcher.errors import SinkUnavailable
 from watcher.model import Content, Delivery, Event
+from watcher.ports import event_for_all
 
 _TIMEOUT = timedelta(seconds=20)
 
@@ -32,7 +33,7 @@ class FileSink:
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:  # noqa: ARG002
         """Append one line and sync it."""
-        line = envelope.seal(delivery.event, content=self._content, limit=None, replay=delivery.replay) + b"\n"
+        line = envelope.seal(event_for_all(delivery), content=self._content, limit=None, replay=delivery.replay) + b"\n"
         try:
             await self._writing.run(self._timeout, self._append, line)
         except Busy as error:

@@ -13,9 +13,10 @@ from yarl import URL
 
 from watcher import http
 from watcher.duration import retry_after
-from watcher.errors import SinkGone, SinkRejected, SinkUnavailable
+from watcher.errors import SinkGone, SinkUnavailable
 from watcher.formats import Format, pack
 from watcher.model import Content, Delivery, Event
+from watcher.ports import event_for_all
 from watcher.render import printable
 
 _ANSWER_LIMIT_BYTES = 20_000
@@ -69,10 +70,7 @@ class WebhookSink:
 
     async def send(self, delivery: Delivery, *, now: datetime) -> None:
         """Post the event; only a 2xx counts as taken."""
-        if delivery.receiver:
-            # Left over from a sink of this name that told several.
-            raise SinkRejected("its receiver is no longer configured")
-        event = delivery.event
+        event = event_for_all(delivery)
         message = pack(event, self._form, content=self._content, replay=delivery.replay)
         try:
             reply = await http.fetch(
@@ -84,6 +82,7 @@ class WebhookSink:
                 timeout_s=self._timeout_s,
                 limit_bytes=_ANSWER_LIMIT_BYTES,
                 cut=True,
+                is_status_enough=True,
                 proxy=self._proxy,
                 ssl_context=self._ssl_context,
             )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from watcher.duration import milliseconds
 from watcher.model import Dead, Delivered, Delivery, DeliveryState, Event, Note, Retry, Snapshot, Verdict
 
 _event = msgspec.json.Decoder(Event)
@@ -51,7 +52,7 @@ class HistoryRow:
 
 def _position(event: Event) -> str:
     note = event.note.id if event.note else ""
-    return f"{to_ms(event.occurred_at):015d}-{note:0>20}"
+    return f"{milliseconds(event.occurred_at):015d}-{note:0>20}"
 
 
 def ticket_row(snapshot: Snapshot, watch: str) -> dict[str, Any]:
@@ -72,10 +73,10 @@ def note_row(note: Note, snapshot: Snapshot) -> dict[str, Any]:
         "account": snapshot.account.name,
         "ticket": snapshot.ticket.id,
         "note": note.id,
-        "created_at_ms": note.created_at and to_ms(note.created_at),
+        "created_at_ms": note.created_at and milliseconds(note.created_at),
         "role": note.author.role.value,
         "read": note.read.value,
-        "seen_at_ms": to_ms(snapshot.taken_at),
+        "seen_at_ms": milliseconds(snapshot.taken_at),
         "document": msgspec.json.encode(note).decode(),
     }
 
@@ -88,7 +89,7 @@ def event_row(event: Event) -> dict[str, Any]:
         "account": event.account.name,
         "ticket": "" if event.events else event.ticket.id,
         "note": event.note.id if event.note else "",
-        "created_at_ms": to_ms(event.recorded_at),
+        "created_at_ms": milliseconds(event.recorded_at),
         "document": msgspec.json.encode(event).decode(),
     }
 
@@ -104,8 +105,8 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
         "state": delivery.state.value,
         "attempts": delivery.attempts,
         "hastened": delivery.hastened,
-        "due_at_ms": to_ms(delivery.due_at),
-        "created_at_ms": to_ms(delivery.created_at),
+        "due_at_ms": milliseconds(delivery.due_at),
+        "created_at_ms": milliseconds(delivery.created_at),
     }
 
 
@@ -140,7 +141,13 @@ def left_over_row(delivery: Delivery, receiver: str, verdict: Verdict) -> dict[s
             state = DeliveryState.DEAD
         case Delivered(at):
             state = DeliveryState.DELIVERED
-    outcome = {"state": state.value, "due_at_ms": to_ms(at), "error": error, "delivered_at_ms": None, "digest": None}
+    outcome = {
+        "state": state.value,
+        "due_at_ms": milliseconds(at),
+        "error": error,
+        "delivered_at_ms": None,
+        "digest": None,
+    }
     return delivery_row(left) | outcome | {"replay": delivery.replay}
 
 
@@ -160,8 +167,8 @@ def again_row(event: Event, *, sink: str, receiver: str, now: datetime, at: date
 
 def end_of(state: DeliveryState, at: datetime, error: str | None) -> dict[str, Any]:
     """Return what a final verdict writes."""
-    delivered_ms = to_ms(at) if state is DeliveryState.DELIVERED else None
-    return {"b_state": state.value, "b_due_ms": to_ms(at), "b_delivered_ms": delivered_ms, "b_error": error}
+    delivered_ms = milliseconds(at) if state is DeliveryState.DELIVERED else None
+    return {"b_state": state.value, "b_due_ms": milliseconds(at), "b_delivered_ms": delivered_ms, "b_error": error}
 
 
 def read_ticket(row: sa.Row[Any]) -> TicketRow:
@@ -198,11 +205,6 @@ def read_history(row: sa.Row[Any]) -> HistoryRow:
         delivered_at=from_ms_or_null(row.delivered_at_ms),
         error=row.error,
     )
-
-
-def to_ms(instant: datetime) -> int:
-    """Return milliseconds since the epoch."""
-    return round(instant.timestamp() * 1000)
 
 
 def from_ms(milliseconds: int | None) -> datetime:

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from watcher.duration import milliseconds
 from watcher.errors import StoreError
 from watcher.model import (
     Dead,
@@ -46,7 +47,6 @@ from watcher.store.rows import (
     read_note,
     read_ticket,
     ticket_row,
-    to_ms,
 )
 
 
@@ -103,7 +103,7 @@ class Store:
     async def watch_since(self, name: str, *, now: datetime) -> datetime:
         """Return when the watch was first started; that is now, if it never was."""
         async with self._write() as connection:
-            await connection.execute(sql.watch_start, {"name": name, "since_ms": to_ms(now)})
+            await connection.execute(sql.watch_start, {"name": name, "since_ms": milliseconds(now)})
             since = await connection.scalar(sql.watch_since, {"name": name})
         return from_ms(since)
 
@@ -111,7 +111,7 @@ class Store:
         """Return when each of these tickets was first listed by hand; that is now for those that never were."""
         if not tickets:
             return {}
-        rows = [{"account": account, "ticket": ticket, "since_ms": to_ms(now)} for ticket in tickets]
+        rows = [{"account": account, "ticket": ticket, "since_ms": milliseconds(now)} for ticket in tickets]
         async with self._write() as connection:
             await connection.execute(sql.ticket_list, rows)
             found = await connection.execute(sql.ticket_since, {"account": account})
@@ -135,7 +135,7 @@ class Store:
     async def polled(self, outcomes: Iterable[tuple[str, str, datetime, str | None]]) -> None:
         """Write down when tickets were last polled, and with what error: (account, ticket, instant, error)."""
         rows = [
-            {"b_account": account, "b_ticket": ticket, "at_ms": to_ms(at), "b_error": error}
+            {"b_account": account, "b_ticket": ticket, "at_ms": milliseconds(at), "b_error": error}
             for account, ticket, at, error in outcomes
         ]
         if rows:
@@ -153,7 +153,7 @@ class Store:
         key = {"b_account": snapshot.account.name, "b_ticket": snapshot.ticket.id}
         async with self._write() as connection:
             await connection.execute(sql.ticket_describe, [ticket_row(snapshot, watch)])
-            await connection.execute(sql.ticket_look, key | {"at_ms": to_ms(snapshot.taken_at)})
+            await connection.execute(sql.ticket_look, key | {"at_ms": milliseconds(snapshot.taken_at)})
             if findings.new_notes:
                 rows = [note_row(note, snapshot) for note in findings.new_notes]
                 await connection.execute(sql.note_insert, rows)
@@ -165,7 +165,7 @@ class Store:
                 lane = {
                     "b_sink": delivery.sink,
                     "b_lane": delivery.event.lane,
-                    "b_now_ms": to_ms(delivery.created_at),
+                    "b_now_ms": milliseconds(delivery.created_at),
                 }
                 await connection.execute(sql.hasten_lane, lane)
 
@@ -179,12 +179,12 @@ class Store:
     async def held(self, *, until: datetime) -> list[Delivery]:
         """Return what is held no longer than ``until``, by sink, oldest first."""
         async with self._read() as connection:
-            return [read_delivery(row) for row in await connection.execute(sql.held, {"until_ms": to_ms(until)})]
+            return [read_delivery(row) for row in await connection.execute(sql.held, {"until_ms": milliseconds(until)})]
 
     async def release(self, delivery: Delivery, *, now: datetime) -> None:
         """Make a held delivery due."""
         async with self._write() as connection:
-            await connection.execute(sql.release, _key(delivery) | {"b_now_ms": to_ms(now)})
+            await connection.execute(sql.release, _key(delivery) | {"b_now_ms": milliseconds(now)})
 
     async def fold(self, digest: Delivery, members: Sequence[Delivery]) -> None:
         """Let a digest tell ``members``: they share its fate."""
@@ -201,7 +201,7 @@ class Store:
         ``only_tried`` leaves out those that were never attempted.
         """
         statement = sql.due_again if only_tried else sql.due
-        params = {"sink": sink, "now_ms": to_ms(now), "most": most, "busy": list(busy)}
+        params = {"sink": sink, "now_ms": milliseconds(now), "most": most, "busy": list(busy)}
         async with self._read() as connection:
             found = [read_delivery(row) for row in await connection.execute(statement, params)]
         # What is sent again on request stands beside the order of its lane, but does not go out at the same time.
@@ -212,7 +212,7 @@ class Store:
 
     async def mergeable(self, sink: str, *, now: datetime, most: int) -> list[Delivery]:
         """Return up to ``most`` due deliveries that may be told together, by receiver, oldest first."""
-        params = {"sink": sink, "now_ms": to_ms(now), "most": most}
+        params = {"sink": sink, "now_ms": milliseconds(now), "most": most}
         async with self._read() as connection:
             return [read_delivery(row) for row in await connection.execute(sql.mergeable, params)]
 
@@ -241,7 +241,7 @@ class Store:
         """
         statement = sql.hasten if every_receiver else sql.hasten_all_receivers
         async with self._write() as connection:
-            await connection.execute(statement, {"b_sink": sink, "b_now_ms": to_ms(now)})
+            await connection.execute(statement, {"b_sink": sink, "b_now_ms": milliseconds(now)})
 
     async def bury(self, sink: str, *, reason: str, only_if_disabled: bool = False) -> int:
         """Give up everything that waits for ``sink``; return how many deliveries that were."""
@@ -291,7 +291,7 @@ class Store:
 
     async def forget_reminders(self, account: str, ticket: str, *, now: datetime) -> None:
         """Let nobody be reminded of what was told of a ticket: it was read."""
-        key = {"b_account": account, "b_ticket": ticket, "b_now_ms": to_ms(now)}
+        key = {"b_account": account, "b_ticket": ticket, "b_now_ms": milliseconds(now)}
         async with self._write() as connection:
             await connection.execute(sql.forget_reminders, key)
 
@@ -305,7 +305,7 @@ class Store:
 
     async def disable(self, sink: str, *, target: str, reason: str, now: datetime) -> None:
         """Remember that the receiver at ``target`` wants no more calls."""
-        row = {"name": sink, "target": target, "disabled_at_ms": to_ms(now), "error": reason}
+        row = {"name": sink, "target": target, "disabled_at_ms": milliseconds(now), "error": reason}
         async with self._write() as connection:
             await connection.execute(sql.sink_disable, row)
 
@@ -353,10 +353,10 @@ class Store:
         """
         removed = 0
         async with self._write() as connection:
-            await connection.execute(sql.notes_empty, {"before_ms": to_ms(before)})
+            await connection.execute(sql.notes_empty, {"before_ms": milliseconds(before)})
         while True:
             async with self._write() as connection:
-                events = list(await connection.scalars(sql.old_events, {"before_ms": to_ms(before)}))
+                events = list(await connection.scalars(sql.old_events, {"before_ms": milliseconds(before)}))
                 if not events:
                     return removed
                 await connection.execute(sql.deliveries_delete, {"events": events})
@@ -381,7 +381,9 @@ async def _lacking(connection: AsyncConnection, told: Sequence[Any]) -> list[str
 async def _settle(connection: AsyncConnection, delivery: Delivery, verdict: Verdict) -> None:
     match verdict:
         case Retry(due_at, error):
-            await connection.execute(sql.postpone, _key(delivery) | {"b_due_ms": to_ms(due_at), "b_error": error})
+            await connection.execute(
+                sql.postpone, _key(delivery) | {"b_due_ms": milliseconds(due_at), "b_error": error}
+            )
         case Delivered(at):
             await connection.execute(sql.settle, _key(delivery) | end_of(DeliveryState.DELIVERED, at, None))
         case Dead(at, error):

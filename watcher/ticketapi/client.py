@@ -10,6 +10,7 @@ import structlog
 from yarl import URL
 
 from watcher import http
+from watcher.duration import milliseconds
 from watcher.errors import ApiUnavailable, CredentialsRejected
 from watcher.model import Ticket, TicketPage
 from watcher.ports import Clock
@@ -82,8 +83,8 @@ class TicketApiClient:
         """
         form = _present(Uid=uid)
         if created_after:
-            form["StartDate"] = _milliseconds(created_after + self._offset)
-            form["EndDate"] = _milliseconds(self._clock.now() + self._offset + timedelta(days=1))
+            form["StartDate"] = str(milliseconds(created_after + self._offset))
+            form["EndDate"] = str(milliseconds(self._clock.now() + self._offset + timedelta(days=1)))
         query = {"PageNumber": str(page), "PageSize": str(PAGE_SIZE)}
         value = wire.decode(await self._call("ListTickets", query=query, form=form))
         return TicketPage(tuple(wire.read_tickets(value)), wire.total_count(value))
@@ -204,7 +205,3 @@ class TicketApiClient:
 
 def _present(**params: str) -> dict[str, str]:
     return {name: value for name, value in params.items() if value}
-
-
-def _milliseconds(instant: datetime) -> str:
-    return str(round(instant.timestamp() * 1000))

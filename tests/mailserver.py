@@ -55,8 +55,10 @@ class PostOffice:
     #: Each command that arrived, by its name.
     commands: list[str] = field(default_factory=list)
     connections: set[SMTP] = field(default_factory=set)
-    #: What the next commands of a name are answered with; a function is called instead.
-    script: dict[str, list[str | Callable[[SMTP], Awaitable[str]]]] = field(default_factory=dict)
+    #: For whom mail was offered, in order.
+    asked: list[str] = field(default_factory=list)
+    #: What the next commands of a name are answered with, None for as usual; a function is called instead.
+    script: dict[str, list[str | Callable[[SMTP], Awaitable[str]] | None]] = field(default_factory=dict)
     #: By receiver, for as long as the office is open.
     refused: dict[str, str] = field(default_factory=dict)
     #: Extensions that are not announced.
@@ -74,6 +76,10 @@ class PostOffice:
     def answers(self, command: str, *answers: str) -> None:
         """Let the next commands of this name (``EHLO``, ``MAIL``, ``RCPT``, ``DATA``) be answered so."""
         self.script.setdefault(command, []).extend(answers)
+
+    def works(self, command: str) -> None:
+        """Let the next command of this name be answered as usual, whatever comes after it."""
+        self.script.setdefault(command, []).append(None)
 
     def hangs(self, command: str) -> None:
         """Let the next command of this name get no answer."""
@@ -106,7 +112,7 @@ class PostOffice:
         if not waiting:
             return None
         answer = waiting.pop(0)
-        return answer if isinstance(answer, str) else await answer(server)
+        return await answer(server) if callable(answer) else answer
 
     async def handle_EHLO(  # noqa: N802
         self, server: SMTP, session: Session, _: Envelope, name: str, responses: Sequence[str]
@@ -128,6 +134,7 @@ class PostOffice:
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, _: Session, envelope: Envelope, address: str, __: list[str]
     ) -> str:
+        self.asked.append(address)
         answer = await self._scripted("RCPT", server) or self.refused.get(address)
         if answer is None:
             envelope.rcpt_tos.append(address)
@@ -138,6 +145,9 @@ class PostOffice:
         if answer is None:
             self.received.append(_mail(server, session, envelope))
         return answer or "250 OK"
+
+    async def handle_RSET(self, server: SMTP, _: Session, __: Envelope) -> str:  # noqa: N802
+        return await self._scripted("RSET", server) or "250 OK"
 
     async def handle_QUIT(self, server: SMTP, _: Session, __: Envelope) -> str:  # noqa: N802
         return await self._scripted("QUIT", server) or "221 Bye"

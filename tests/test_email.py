@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import NOON, delivery, event, note, with_text
 from tests.mailserver import PASSWORD, USER, PostOffice, open_office, server_at
-from watcher.errors import PermanentError, SinkPartly, SinkRejected, SinkUnavailable, TransientError
+from watcher.errors import PermanentError, SinkRejected, SinkUnavailable, TransientError
 from watcher.mail.compose import Addresses
 from watcher.mail.mailbox import parse_mailbox
 from watcher.model import Author, Content, Kind, Role
@@ -139,95 +139,7 @@ async def test_a_replay_says_so_under_the_same_id() -> None:
     assert (first["X-Watcher-Reason"], again["X-Watcher-Reason"]) == ("new", "replay")
 
 
-# --- addresses beyond ASCII -------------------------------------------------------------------------------
-
-
-async def test_international_domains_need_nothing_of_the_server() -> None:
-    async with open_office() as office:
-        await sink(office, sender="watcher@例子.中国", to=["ops@bücher.example"]).send(delivery(event()), now=NOON)
-    (mail,) = office.received
-    assert mail.receivers == ("ops@xn--bcher-kva.example",)
-    assert mail.message["Message-ID"] == f"<{event().id}@watcher.xn--fsqu00a.xn--fiqs8s>"
-
-
-async def test_an_international_address_is_told_by_a_server_that_can() -> None:
-    async with open_office(utf8=True) as office:
-        await sink(office, to=["用户@corp.example", OPS]).send(delivery(event()), now=NOON)
-    (mail,) = office.received
-    assert set(mail.receivers) == {"用户@corp.example", OPS}
-    assert "SMTPUTF8" in mail.options
-    assert "To: 用户@corp.example,\r\n ops@corp.example\r\n".encode() in mail.content
-
-
-async def test_an_international_address_that_the_server_cannot_reach_costs_the_others_nothing() -> None:
-    async with open_office() as office:
-        with pytest.raises(SinkPartly) as caught:
-            await sink(office, to=["用户@corp.example", OPS]).send(delivery(event()), now=NOON)
-        alone = await failure(sink(office, to=["用户@corp.example"]))
-    assert office.received[0].receivers == (OPS,)
-    assert list(caught.value.left) == ["用户@corp.example"]
-    assert isinstance(caught.value.left["用户@corp.example"], SinkRejected)
-    assert isinstance(alone, SinkRejected)
-    assert "has no SMTPUTF8" in str(alone)
-
-
-async def test_an_international_sender_is_a_matter_of_the_configuration() -> None:
-    async with open_office() as office:
-        error = await failure(sink(office, sender="监视@corp.example"))
-    assert isinstance(error, SinkUnavailable)
-    assert "`from`" in str(error)
-
-
-# --- who was refused --------------------------------------------------------------------------------------
-
-
-async def test_each_receiver_has_its_own_outcome() -> None:
-    async with open_office() as office:
-        office.refuses(DESK, 450, "mailbox busy")
-        office.refuses(BOSS, 550, "no such user here")
-        with pytest.raises(SinkPartly) as caught:
-            await sink(office, to=[OPS, DESK], bcc=[BOSS]).send(delivery(event()), now=NOON)
-        assert [mail.receivers for mail in office.received] == [(OPS,)]
-        left = caught.value.left
-        assert {receiver: type(error) for receiver, error in left.items()} == {
-            DESK: SinkUnavailable,
-            BOSS: SinkRejected,
-        }
-        assert str(left[DESK]) == f"the mail server localhost:{office.port} answered 450 (mailbox busy)"
-        office.accepts(DESK)
-        await sink(office, to=[OPS, DESK], bcc=[BOSS]).send(delivery(event(), receiver=DESK), now=NOON)
-    first, second = office.received
-    assert second.receivers == (DESK,)
-    assert first.message["Message-ID"] == second.message["Message-ID"]
-    assert first.message["To"] == second.message["To"] == f"{OPS}, {DESK}"
-
-
-async def test_if_nobody_may_ever_have_it_it_is_given_up() -> None:
-    async with open_office() as office:
-        office.refuses(OPS, 550, "no such user")
-        office.refuses(DESK, 553, "not here")
-        error = await failure(sink(office, to=[OPS, DESK]))
-    assert isinstance(error, SinkRejected)
-    assert f"{OPS}: the mail server localhost:{office.port} answered 550 (no such user)" in str(error)
-    assert f"{DESK}: the mail server localhost:{office.port} answered 553 (not here)" in str(error)
-
-
-async def test_if_one_may_have_it_later_all_wait() -> None:
-    async with open_office() as office:
-        office.refuses(OPS, 550)
-        office.refuses(DESK, 451)
-        assert isinstance(await failure(sink(office, to=[OPS, DESK])), SinkUnavailable)
-        office.accepts(DESK)
-        with pytest.raises(SinkPartly):
-            await sink(office, to=[OPS, DESK]).send(delivery(event()), now=NOON)
-
-
-async def test_a_receiver_who_was_removed_is_not_told() -> None:
-    async with open_office() as office:
-        error = await failure(sink(office), receiver=BOSS)
-    assert isinstance(error, SinkRejected)
-    assert "no longer" in str(error)
-    assert office.received == []
+# --- what the server answers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA"])
@@ -259,6 +171,14 @@ async def test_a_mail_that_is_refused_as_such_is_given_up(answer: str) -> None:
         error = await failure(sink(office))
     assert isinstance(error, SinkRejected)
     assert answer[4:] in str(error)
+
+
+async def test_a_mail_that_is_too_large_for_the_server_is_given_up_before_it_is_sent() -> None:
+    async with open_office(size=500) as office:
+        error = await failure(sink(office))
+        assert office.asked == []
+    assert isinstance(error, SinkRejected)
+    assert "552" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -1,157 +1,23 @@
 """Files that are enclosed in mails: what is downloaded, under which name, and what stays a link."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import aiohttp
 import anyio
 import pytest
-from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.fakes import NOON, delivery, event, note, ticket
-from tests.mailserver import Mail, PostOffice, authority, open_office, server_at
-from watcher import http
+from tests.fakes import NOON, delivery, ticket
+from tests.maildesk import attached, enclosed, open_desk, open_files
+from tests.mailserver import authority, open_office
 from watcher.config.load import load
 from watcher.detect import digest
-from watcher.errors import SinkUnavailable
-from watcher.mail.attachments import Downloads, matching, safe_name, safe_type
-from watcher.mail.compose import Addresses
-from watcher.mail.mailbox import parse_mailbox
+from watcher.errors import SinkPartly, SinkRejected, SinkUnavailable
 from watcher.model import Attachment, Content, Event
 from watcher.outlets import open_outlets
-from watcher.render import Voice
-from watcher.sinks.email import EmailSink
-
-
-@dataclass
-class FileServer:
-    """Serves files, unless told otherwise."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    statuses: dict[str, int] = field(default_factory=dict)
-    hanging: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
-    #: Tells of each request.
-    on_request: Callable[[web.Request], None] = lambda _: None
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def keeps(self, path: str, content: bytes = b"content") -> str:
-        """Keep a file; return its address."""
-        self.files[path] = content
-        return f"{self.url}{path}?Signature=made-up"
-
-    def refuses(self, path: str, status: int) -> None:
-        """Answer so when the file is asked for."""
-        self.statuses[path] = status
-
-    def hangs(self, path: str) -> None:
-        """Never end to send the file."""
-        self.hanging.add(path)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        path = request.match_info["path"]
-        self.asked.append(path)
-        self.on_request(request)
-        status = self.statuses.get(path, 200 if path in self.files else 404)
-        headers = {"Location": f"{self.url}elsewhere"} if status == 302 else {}
-        if path not in self.hanging:
-            return web.Response(body=self.files.get(path, b""), status=status, headers=headers)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(b"some")
-        await self.released.wait()
-        return response
-
-
-@asynccontextmanager
-async def open_files() -> AsyncIterator[FileServer]:
-    files = FileServer()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", files.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        files.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        yield files
-    finally:
-        files.released.set()
-        await runner.cleanup()
-
-
-@dataclass
-class Desk:
-    """A sink that encloses files, and what is around it."""
-
-    office: PostOffice
-    files: FileServer
-    session: aiohttp.ClientSession
-
-    async def tells(
-        self,
-        told: Event,
-        *,
-        refresh: Callable[[Event], Awaitable[Sequence[Attachment]]] | None = None,
-        max_size: int = 1_000_000,
-        content: Content = Content.FULL,
-        seconds: float = 30.0,
-    ) -> Mail:
-        """Send an event; return the mail as it arrived."""
-        sink = self.sink(refresh=refresh, max_size=max_size, content=content, seconds=seconds)
-        await sink.send(delivery(told), now=NOON)
-        return self.office.received[-1]
-
-    def sink(
-        self,
-        *,
-        refresh: Callable[[Event], Awaitable[Sequence[Attachment]]] | None = None,
-        max_size: int = 1_000_000,
-        content: Content = Content.FULL,
-        seconds: float = 30.0,
-    ) -> EmailSink:
-        """Return a sink that encloses files."""
-        return EmailSink(
-            name="mail",
-            server=server_at(self.office, timeout=timedelta(seconds=seconds)),
-            addresses=Addresses(sender=parse_mailbox("w@corp.example"), to=[parse_mailbox("ops@corp.example")]),
-            voice=Voice(content=content),
-            downloads=Downloads(session_of=lambda _: self.session, max_size=max_size, refresh=refresh),
-        )
-
-
-@asynccontextmanager
-async def open_desk(*, allow_loopback: bool = True, **more: Any) -> AsyncIterator[Desk]:
-    async with (
-        open_office(**more) as office,
-        open_files() as files,
-        http.open_session(public_only=True, allow_loopback=allow_loopback) as session,
-    ):
-        yield Desk(office, files, session)
-
-
-def attached(*files: Attachment | str, **more: Any) -> Event:
-    named = (
-        each if isinstance(each, Attachment) else Attachment(name=each.partition("?")[0].rpartition("/")[2], url=each)
-        for each in files
-    )
-    return event(note=note(attachments=tuple(named)), **more)
-
-
-def enclosed(mail: Mail) -> dict[str, bytes]:
-    return {
-        str(part.get_filename()): cast("bytes", part.get_payload(decode=True))
-        for part in mail.message.iter_attachments()
-    }
-
 
 # --- what is enclosed -------------------------------------------------------------------------------------
 
@@ -271,6 +137,25 @@ async def test_private_addresses_are_not_called() -> None:
     assert mail.part("plain").count("not enclosed") == 4
 
 
+async def test_a_mail_that_can_reach_nobody_costs_no_downloads() -> None:
+    async with open_desk() as desk:
+        with pytest.raises(SinkRejected, match="SMTPUTF8"):
+            await desk.sink(to=["用户@corp.example"]).send(delivery(attached(desk.files.keeps("a.log"))), now=NOON)
+        assert desk.files.asked == []
+
+
+async def test_files_are_fetched_once_and_refused_for_those_alone_to_whom_they_were_offered() -> None:
+    async with open_desk(utf8=True) as desk:
+        desk.office.answers("DATA", "554 no files here")
+        told = attached(desk.files.keeps("a.log"))
+        await desk.sink(to=["用户@corp.example", "ops@corp.example"]).send(delivery(told), now=NOON)
+        assert desk.files.asked == ["a.log"]
+    assert [(mail.receivers, list(enclosed(mail))) for mail in desk.office.received] == [
+        (("ops@corp.example",), []),
+        (("用户@corp.example",), ["a.log"]),
+    ]
+
+
 async def test_a_server_that_takes_less_gets_links() -> None:
     async with open_desk(size=20_000) as desk:
         small = await desk.tells(attached(desk.files.keeps("a.log", b"x" * 1000)))
@@ -288,6 +173,30 @@ async def test_a_server_that_refuses_the_files_gets_links(answer: str) -> None:
         assert desk.files.asked == ["a.log"]
     assert enclosed(mail) == {}
     assert "a.log: not enclosed, the mail server refused it  http://" in mail.part("plain")
+
+
+async def test_who_was_not_accepted_is_not_asked_again_because_of_the_files() -> None:
+    async with open_desk() as desk:
+        ops, later, never = "ops@corp.example", "later@corp.example", "never@corp.example"
+        desk.office.refuses(later, 450)
+        desk.office.refuses(never, 550)
+        desk.office.answers("DATA", "554 no files here")
+        told = attached(desk.files.keeps("a.log"))
+        with pytest.raises(SinkPartly) as caught:
+            await desk.sink(to=[ops, later, never]).send(delivery(told), now=NOON)
+        assert desk.office.asked == [ops, later, never, ops]
+    assert {receiver: type(error) for receiver, error in caught.value.left.items()} == {
+        later: SinkUnavailable,
+        never: SinkRejected,
+    }
+    assert enclosed(desk.office.received[0]) == {}
+
+
+async def test_a_mail_that_is_refused_without_its_files_too_is_given_up() -> None:
+    async with open_desk() as desk:
+        desk.office.answers("DATA", "554 no files here", "554 nothing at all")
+        with pytest.raises(SinkRejected, match="nothing at all"):
+            await desk.tells(attached(desk.files.keeps("a.log")))
 
 
 async def test_a_server_that_is_busy_gets_the_files_next_time() -> None:
@@ -403,13 +312,6 @@ async def test_a_refresh_that_never_ends_makes_no_mail_late_for_ever() -> None:
     assert "a.log: not enclosed, the download took too long" in mail.part("plain")
 
 
-def test_a_fresh_file_is_found_by_name_and_order() -> None:
-    told = attached(*(Attachment(name=name, url=f"https://x.example/{n}") for n, name in enumerate("aba")))
-    fresh = [Attachment(name=name, url=f"https://y.example/{n}") for n, name in enumerate("baa")]
-    assert [matching(position, told, fresh) for position in range(3)] == [fresh[1], fresh[0], fresh[2]]
-    assert matching(2, told, fresh[:2]) is None
-
-
 FILE = """version: 1
 accounts:
   prod: {{endpoint: "{endpoint}"}}
@@ -435,56 +337,3 @@ async def test_only_a_simulators_files_may_be_on_this_machine(endpoint: str, nam
         async with open_outlets(load(path, {})) as outlets:
             await outlets.build("mail").send(delivery(attached(files.keeps("a.log"))), now=NOON)
     assert list(enclosed(office.received[0])) == names
-
-
-# --- names and types --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("renew.log", "renew.log"),
-        ("续费 日志.log", "续费 日志.log"),
-        ("../../etc/passwd", "passwd"),
-        ("C:\\Users\\x\\evil.exe", "evil.exe"),
-        (".bashrc", "bashrc"),
-        ("...", "attachment"),
-        ("CON", "_CON"),
-        ("nul.tar.log", "_nul.tar.log"),
-        ("Com1 .log", "_Com1 .log"),
-        ("console.log", "console.log"),
-        ("", "attachment"),
-        ("\u202egnp.exe", "gnp.exe"),
-        ("a\r\nContent-Type: text/html.log", "html.log"),
-        ("=?utf-8?q?a=0D=0A?=", "__utf-8_q_a_0D_0A__"),
-        ('a";x="b.txt', "a__x__b.txt"),
-        ("x" * 300 + ".tar", "x" * 113 + "….tar"),
-        ("长" * 300 + ".log", "长" * 37 + "….log"),
-        ("a\x00b\ud800.log", "a\ufffdb\ufffd.log"),
-    ],
-)
-def test_a_name_is_made_safe(name: str, safe: str) -> None:
-    assert safe_name(name) == safe
-
-
-@given(st.text())
-def test_every_name_is_one_that_every_system_takes(name: str) -> None:
-    safe = safe_name(name)
-    assert safe
-    assert safe.isprintable() or safe.isspace()
-    assert not set(safe) & set('/\\:*?"<>|=;')
-    assert not safe.startswith((".", " "))
-    assert safe.partition(".")[0].strip().casefold() not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
-    assert len(safe.encode()) <= 120
-
-
-@pytest.mark.parametrize(
-    ("name", "content_type"),
-    [
-        *(("a.txt", "text/plain"), ("a.PNG", "image/png"), ("a.pdf", "application/pdf"), ("a.csv", "text/csv")),
-        *((name, "application/octet-stream") for name in ("a.html", "a.htm", "a.xhtml", "a.svg", "a.eml", "a.mht")),
-        *((name, "application/octet-stream") for name in ("a.exe", "a.js", "a.xml", "a.tar.gz", "a", "a.unknown")),
-    ],
-)
-def test_only_what_is_passive_has_a_type_of_its_own(name: str, content_type: str) -> None:
-    assert safe_type(name) == content_type

@@ -21,6 +21,9 @@ from watcher.mail.mailbox import Mailbox, address_header, phrase_header, text_he
 # Above this share of characters beyond ASCII, base64 is the shorter encoding.
 _MOST_QUOTED = 6
 
+# An empty group (RFC 5322, 3.4): filters take a mail without `To` for spam, and some servers write one of their own.
+_NOBODY_NAMED = "undisclosed-recipients:;"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enclosure:
@@ -58,8 +61,8 @@ def compose(
 ) -> bytes:
     """Return the mail, in lines of at most 998 bytes.
 
-    Only with ``utf8`` (the server has SMTPUTF8) is there a byte beyond ASCII in it; without, addresses that need it
-    are not named.
+    Only with ``utf8`` (for receivers whose addresses need SMTPUTF8) is there a byte beyond ASCII in it; without, such
+    addresses are not named.
     """
     message = EmailMessage(policy=_POLICY.clone(utf8=utf8))
     for name, value in _headers(letter, addresses, now=now, utf8=utf8):
@@ -82,6 +85,8 @@ def _headers(letter: Letter, addresses: Addresses, *, now: datetime, utf8: bool)
         shown = [mailbox for mailbox in mailboxes if utf8 or not mailbox.needs_utf8]
         if shown:
             yield name, address_header(shown)
+        elif name == "To" and mailboxes:
+            yield name, _NOBODY_NAMED
     if addresses.reply_to and (utf8 or not addresses.reply_to.needs_utf8):
         yield "Reply-To", address_header([addresses.reply_to])
     yield "Date", format_datetime(now)

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -40,6 +40,47 @@ class Connection(aiosmtplib.SMTP):
     def supported_auth_methods(self) -> list[str]:
         """The best method alone: a password that it refuses, the next one refuses too, and some servers count."""
         return super().supported_auth_methods[:1]
+
+    async def transact(
+        self,
+        sender: str,
+        receivers: Iterable[str],
+        data: bytes,
+        *,
+        utf8: bool,
+        refuse: Callable[[str, aiosmtplib.SMTPRecipientRefused], None],
+    ) -> None:
+        """Hand over a mail to all receivers but those that ``refuse`` is told of, each as soon as the server says so.
+
+        The library's own ``sendmail`` loses those when the data is refused, or the connection breaks. Raises
+        ``SMTPSenderRefused`` or ``SMTPDataError`` if the mail as such is refused.
+        """
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if utf8 else []
+        if self.supports_extension("size"):
+            options.insert(0, f"SIZE={len(data)}")
+        encoding = "utf-8" if utf8 else "ascii"
+        is_taken = False
+        try:
+            await self.mail(sender, options=options, encoding=encoding)
+            for receiver in receivers:
+                try:
+                    await self.rcpt(receiver, encoding=encoding)
+                except aiosmtplib.SMTPRecipientRefused as error:
+                    refuse(receiver, error)
+                else:
+                    is_taken = True
+            if is_taken:
+                await self.data(data)
+        except aiosmtplib.SMTPResponseException:
+            await self._forget_transaction()
+            raise
+        if not is_taken:
+            await self._forget_transaction()
+
+    async def _forget_transaction(self) -> None:
+        """Make room for the next transaction; if that fails, so will the next one, and say why."""
+        with suppress(aiosmtplib.SMTPResponseException, ConnectionError):
+            await self.rset()
 
     def close(self) -> None:
         """Close the socket at once."""
@@ -97,17 +138,17 @@ class MailServer:
             with anyio.move_on_after(_GOODBYE_S, shield=True), suppress(aiosmtplib.SMTPException, OSError):
                 await connection.quit()
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise self._translated(error) from error
+            raise self.meaning(error) from error
         finally:
             connection.close()
 
-    def refusal(self, answer: aiosmtplib.SMTPResponse) -> TransientError | PermanentError:
+    def refusal(self, answer: aiosmtplib.SMTPRecipientRefused) -> TransientError | PermanentError:
         """Return what it means that the server does not take a mail for one receiver."""
         is_for_good = answer.code // 100 == PERMANENT and answer.code != _LOGIN_MISSING
         kind = SinkRejected if is_for_good else SinkUnavailable
         return kind(f"{self} answered {answer.code}", details=self._said(answer))
 
-    def _translated(self, error: Exception) -> TransientError | PermanentError:
+    def meaning(self, error: Exception) -> TransientError | PermanentError:
         """Return what an error means. What somebody must mend in the file is tried again, so that nothing is lost."""
         match error:
             case aiosmtplib.SMTPAuthenticationError(code=code) if code // 100 == PERMANENT:
@@ -142,12 +183,18 @@ class MailServer:
                 return f"{self} does not offer what is configured: {message} {remedy}"
         return f"no connection to {self}: {type(error).__name__}"
 
-    def _said(self, answer: aiosmtplib.SMTPResponse | aiosmtplib.SMTPResponseException) -> str:
+    def _said(self, answer: aiosmtplib.SMTPResponseException) -> str:
         """Return the server's own words as the details of an error; they may be anything, but not our password."""
         words = render.one_line(answer.message)
         for secret in self.secrets:
             words = words.replace(secret, "…")
         return page.short(words)
+
+
+def is_about_the_mail(error: aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPDataError) -> bool:
+    """Tell whether another mail, or a smaller one, may be taken where this one is refused for good."""
+    is_of_mail = isinstance(error, aiosmtplib.SMTPDataError) or error.code == TOO_LARGE
+    return is_of_mail and error.code // 100 == PERMANENT
 
 
 def _root(error: BaseException) -> BaseException:

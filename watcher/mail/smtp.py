@@ -18,9 +18,9 @@ from typing import Literal
 import aiosmtplib
 import anyio
 
-from watcher import render, tls
+from watcher import tls
 from watcher.errors import PermanentError, SinkRejected, SinkUnavailable, TransientError
-from watcher.mail import page
+from watcher.redact import Redactor
 
 PERMANENT = 5
 TOO_LARGE = 552
@@ -185,10 +185,7 @@ class MailServer:
 
     def _said(self, answer: aiosmtplib.SMTPResponseException) -> str:
         """Return the server's own words as the details of an error; they may be anything, but not our password."""
-        words = render.one_line(answer.message)
-        for secret in self.secrets:
-            words = words.replace(secret, "…")
-        return page.short(words)
+        return Redactor(self.secrets).reason(answer.message)
 
 
 def is_about_the_mail(error: aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPDataError) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
+from functools import partial
 from hashlib import sha256
 
 import aiosmtplib
@@ -194,11 +195,11 @@ class EmailSink:
     ) -> None:
         """Make one transaction, and note what comes of it for each receiver."""
         utf8 = any(mailbox.needs_utf8 for mailbox in (*receivers, self._addresses.sender))
-        data = self._compose(attempt, haul, utf8=utf8)
+        data = await self._compose(attempt, haul, utf8=utf8)
         size = connection.esmtp_extensions.get("size", "")
         if haul.enclosures and size.isdecimal() and 0 < int(size) < len(data):
             without = _as_links(haul, self._voice.words.too_large_for_server)
-            data = self._compose(attempt, without, utf8=utf8)
+            data = await self._compose(attempt, without, utf8=utf8)
         addresses = {mailbox.envelope: mailbox.address for mailbox in receivers}
 
         def refuse(envelope: str, answer: aiosmtplib.SMTPRecipientRefused) -> None:
@@ -220,7 +221,7 @@ class EmailSink:
         within_s = left_s * _SHARE_OF_DOWNLOADS
         return await self._downloads.fetch(event, words=self._voice.words, now=now, within_s=within_s)
 
-    def _compose(self, attempt: _Attempt, haul: Haul, *, utf8: bool) -> bytes:
+    async def _compose(self, attempt: _Attempt, haul: Haul, *, utf8: bool) -> bytes:
         written = letter.write(
             attempt.event,
             self._voice,
@@ -228,9 +229,16 @@ class EmailSink:
             fates=haul.fates,
             replay=attempt.delivery.replay,
         )
-        return compose.compose(
-            written, self._addressed(written), now=self._local(attempt.now), enclosures=haul.enclosures, utf8=utf8
+        encode = partial(
+            compose.compose,
+            written,
+            self._addressed(written),
+            now=self._local(attempt.now),
+            enclosures=haul.enclosures,
+            utf8=utf8,
         )
+        # Files of many megabytes take a while to be written out, in which others wait for the event loop.
+        return await anyio.to_thread.run_sync(encode) if haul.enclosures else encode()
 
     def _addressed(self, written: letter.Letter) -> compose.Addresses:
         """Return the addresses, with the author in the sender's name: our own address stays, so that DMARC holds."""

@@ -192,6 +192,11 @@ def test_a_link_of_a_template_is_not_cut_in_half(limit: int) -> None:
     assert part.count("<") == part.count(">")
 
 
+@pytest.mark.parametrize("limit", range(6, 14))
+def test_an_escape_is_not_cut_in_half(limit: int) -> None:
+    assert cut_bytes("a&amp;&lt;b", limit) in {"a…", "a&amp;…", "a&amp;&lt;b"}
+
+
 def test_what_fits_is_not_touched() -> None:
     assert cut("a [half](http", lambda _: True) == "a [half](http"
     assert cut("text", lambda _: False) == ""
@@ -303,6 +308,25 @@ def test_what_a_template_puts_in_of_the_event_is_no_markup(markup: Markup) -> No
         assert "<!channel>" not in text
         assert "\n@all" not in text
     assert ("[x]" in text) is (markup is not MARKDOWN)
+
+
+@pytest.mark.parametrize("source", ["{{ data.note.content }}", "{{ default }}"])
+def test_an_excerpt_is_cut_before_it_is_escaped(source: str) -> None:
+    """Of 500 characters, 499 are the reply's; what we say of one event of a digest is an excerpt, too."""
+    many = digest([replying("<&>" * 400), event(2)], sink="chat", now=NOON)
+    text = told(many, TELEGRAM_HTML, voice=wording("text", source))
+    assert "&lt;&amp;&gt;" * 166 + "&lt;…" in text
+
+
+def test_a_template_counts_the_characters_of_the_reply_and_not_of_its_escapes() -> None:
+    own = wording("text", "{{ data.note.content_chars }} {{ data.note.truncated }}")
+    assert told(replying("&" * 600), TELEGRAM_HTML, voice=own) == "600 True"
+    assert told(replying("&" * 60), TELEGRAM_HTML, voice=replace(own, content=Content.FULL)) == "60 False"
+
+
+def test_without_content_a_template_still_knows_how_long_the_reply_is() -> None:
+    own = replace(wording("text", "{{ data.note.content_chars }}"), content=Content.NONE)
+    assert told(replying("&" * 600), TELEGRAM_HTML, voice=own) == "600"
 
 
 def test_a_template_may_frame_our_own_words() -> None:

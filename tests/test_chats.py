@@ -13,17 +13,9 @@ from watcher.errors import SinkUnavailable
 from watcher.model import Kind
 from watcher.outlets import open_outlets
 from watcher.sample import example
-from watcher.sinks import dingtalk, feishu, ntfy, slack, telegram, wecom
 
 ROBOTS = ("dingtalk", "feishu", "wecom", "slack")
-DEFAULTS = {
-    "dingtalk": dingtalk.SPACING,
-    "feishu": feishu.SPACING,
-    "wecom": wecom.SPACING,
-    "slack": slack.SPACING,
-    "telegram": telegram.SPACING,
-    "ntfy": ntfy.SPACING,
-}
+USUAL_A_MINUTE = {"dingtalk": 18, "feishu": 90, "wecom": 18, "slack": 60, "telegram": 18, "ntfy": 12}
 REQUIRED = {
     **dict.fromkeys(ROBOTS, "webhook: {env: URL}"),
     "telegram": "token: {env: TOKEN}, chat: '-100123'",
@@ -59,12 +51,27 @@ def problem(folder: Path, kind: str, more: str) -> str:
     ],
 )
 def test_a_rate_above_the_services_limit_is_refused(tmp_path: Path, kind: str, rate: str, most: int) -> None:
-    assert f"the service lets through {most} messages a minute" in problem(tmp_path, kind, f", rate: {rate}")
+    words = f"the service lets through {most} messages a minute; write `{most}/min` or less"
+    assert words in problem(tmp_path, kind, f", rate: {rate}")
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("dingtalk", "20/min"), ("slack", "1/s"), ("ntfy", "5/s")])
 def test_a_rate_at_the_limit_is_allowed(tmp_path: Path, kind: str, rate: str) -> None:
     read(tmp_path, kind, f", rate: {rate}")
+
+
+@pytest.mark.parametrize("kind", ["wecom", "slack", "telegram"])
+def test_a_title_that_would_be_lost_is_refused(tmp_path: Path, kind: str) -> None:
+    title, text = ", subject: '{{ headline }}!'", ", text: '{{ default }}'"
+    said = problem(tmp_path, kind, title + text)
+    assert "leave out `subject`, and write the title in `text` (`{{ headline }}` is our own)" in said
+    for one in (title, text):
+        read(tmp_path, kind, one)
+
+
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu", "ntfy"])
+def test_title_and_text_of_ones_own_go_together_where_there_is_room_for_both(tmp_path: Path, kind: str) -> None:
+    read(tmp_path, kind, ", subject: '{{ headline }}!', text: '{{ default }}'")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_what_is_no_topic_is_refused(tmp_path: Path, url: str, words: str) -> No
 async def test_a_preview_needs_no_secrets(tmp_path: Path, kind: str) -> None:
     async with open_outlets(read(tmp_path, kind), hides_secrets=True) as outlets:
         sink = outlets.build("chat")
-        assert (sink.name, sink.spacing) == ("chat", DEFAULTS[kind])
+        assert (sink.name, sink.spacing) == ("chat", timedelta(minutes=1) / USUAL_A_MINUTE[kind])
         assert "Why ECS renewal failed?" in sink.preview(example(Kind.REPLY), now=NOON)
 
 

@@ -73,7 +73,7 @@ async def test_a_long_title_of_a_template_is_cut() -> None:
 
 async def test_a_wrong_token_is_explained() -> None:
     async with topic(token="tk_wrong") as (sink, _):
-        with pytest.raises(SinkUnavailable, match="it does not let us publish to the topic; check `token`"):
+        with pytest.raises(SinkUnavailable, match="no permission to publish to the topic; check `token`"):
             await sink.send(delivery(event()), now=NOON)
 
 
@@ -93,6 +93,6 @@ async def test_the_topic_is_not_shown_because_it_is_a_password() -> None:
 async def test_todays_quota_that_is_spent_is_waited_for() -> None:
     async with topic() as (sink, server):
         server.refuses(42908, "limit reached: too many messages")
-        with pytest.raises(SinkUnavailable, match="no more messages of us today") as caught:
+        with pytest.raises(SinkUnavailable, match="the day's quota of messages is used up") as caught:
             await sink.send(delivery(event()), now=NOON)
         assert caught.value.retry_after == timedelta(hours=1)

@@ -75,13 +75,13 @@ async def test_a_time_that_is_none_is_not_kept(asked: str) -> None:
 
 async def test_an_unknown_chat_is_explained() -> None:
     async with bot(chat_id="-5") as (sink, _):
-        with pytest.raises(SinkUnavailable, match="it does not know the chat; check `chat`"):
+        with pytest.raises(SinkUnavailable, match="unknown chat; check `chat`"):
             await sink.send(delivery(event()), now=NOON)
 
 
 async def test_a_wrong_token_is_explained_and_not_said() -> None:
     async with bot(token="123:wrong-token-4711") as (sink, _):
-        with pytest.raises(SinkUnavailable, match="it knows no such bot; check `token`") as caught:
+        with pytest.raises(SinkUnavailable, match="unknown bot; copy its token again") as caught:
             await sink.send(delivery(event()), now=NOON)
         assert "4711" not in str(caught.value)
 

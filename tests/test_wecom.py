@@ -62,7 +62,7 @@ async def test_nobody_is_mentioned_by_a_reply() -> None:
 
 async def test_a_wrong_key_is_explained() -> None:
     async with robot("x") as (sink, _):
-        with pytest.raises(SinkUnavailable, match=r"it knows no such robot; copy .* \(code 93000: invalid webhook url"):
+        with pytest.raises(SinkUnavailable, match=r"unknown robot; copy .* \(code 93000: invalid webhook url"):
             await sink.send(delivery(event()), now=NOON)
 
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import assert_never
 
 import aiohttp
 
 from watcher.chat.gateway import Gateway
-from watcher.config import sinks as models
+from watcher.chat.sink import ChatSink
+from watcher.config import chats as models
 from watcher.config.values import SecretRef, check_url
 from watcher.errors import ConfigError
-from watcher.ports import Sink
 from watcher.render import Voice
-from watcher.sinks import dingtalk, feishu, ntfy, slack, telegram, wecom
+from watcher.sinks import telegram
 from watcher.sinks.dingtalk import DingTalkSink
 from watcher.sinks.feishu import FeishuSink
 from watcher.sinks.ntfy import NtfySink
@@ -37,55 +37,25 @@ class ChatBuilder:
     reveal: Reveal
     complain: Complain
 
-    def build(self, model: models.ChatModel) -> Sink:
+    def build(self, model: models.Chat) -> ChatSink:
         """Return the sink."""
         match model:
             case models.DingTalkModel():
-                secret = self.reveal(model.secret, "secret")
-                return DingTalkSink(
-                    self._gateway(model, self._robot(model.webhook), "DingTalk", secret),
-                    name=self.name,
-                    voice=self.voice,
-                    secret=secret,
-                    keyword=model.keyword or "",
-                    mention=model.mention,
-                    spacing=_spacing(model, dingtalk.SPACING),
-                )
+                return self._signing_robot(DingTalkSink, "DingTalk", model)
             case models.FeishuModel():
-                secret = self.reveal(model.secret, "secret")
-                return FeishuSink(
-                    self._gateway(model, self._robot(model.webhook), "Feishu", secret),
-                    name=self.name,
-                    voice=self.voice,
-                    secret=secret,
-                    keyword=model.keyword or "",
-                    mention=model.mention,
-                    spacing=_spacing(model, feishu.SPACING),
-                )
+                return self._signing_robot(FeishuSink, "Feishu", model)
             case models.WecomModel():
-                return WecomSink(
-                    self._gateway(model, self._robot(model.webhook), "WeCom"),
-                    name=self.name,
-                    voice=self.voice,
-                    mention=model.mention,
-                    spacing=_spacing(model, wecom.SPACING),
-                )
+                return self._robot(WecomSink, "WeCom", model)
             case models.SlackModel():
-                return SlackSink(
-                    self._gateway(model, self._robot(model.webhook), "Slack"),
-                    name=self.name,
-                    voice=self.voice,
-                    mention=model.mention,
-                    spacing=_spacing(model, slack.SPACING),
-                )
+                return self._robot(SlackSink, "Slack", model)
             case models.TelegramModel():
                 token = self._bot_token(model.token)
                 return TelegramSink(
                     self._gateway(model, telegram.address(model.api, token), "Telegram", token),
                     name=self.name,
                     voice=self.voice,
+                    spacing=model.spacing,
                     chat_id=model.chat,
-                    spacing=_spacing(model, telegram.SPACING),
                 )
             case models.NtfyModel():
                 server, _, topic = self._topic(model.url).rpartition("/")
@@ -94,19 +64,42 @@ class ChatBuilder:
                     self._gateway(model, f"{server}/", "ntfy", topic, token),
                     name=self.name,
                     voice=self.voice,
+                    spacing=model.spacing,
                     topic=topic,
                     token=token,
-                    spacing=_spacing(model, ntfy.SPACING),
                 )
             case _:
-                raise NotImplementedError(type(model).__name__)
+                assert_never(model)
+
+    def _signing_robot(
+        self, build: type[DingTalkSink | FeishuSink], service: str, model: models.SigningRobotModel
+    ) -> ChatSink:
+        secret = self.reveal(model.secret, "secret")
+        return build(
+            self._gateway(model, self._webhook(model), service, secret),
+            name=self.name,
+            voice=self.voice,
+            spacing=model.spacing,
+            secret=secret,
+            keyword=model.keyword or "",
+            mention=model.mention,
+        )
+
+    def _robot(self, build: type[WecomSink | SlackSink], service: str, model: models.RobotModel) -> ChatSink:
+        return build(
+            self._gateway(model, self._webhook(model), service),
+            name=self.name,
+            voice=self.voice,
+            spacing=model.spacing,
+            mention=model.mention,
+        )
 
     def _gateway(self, model: models.ChatModel, url: str, service: str, *secrets: str) -> Gateway:
         return Gateway(self.session, url, service=service, timeout=model.timeout, proxy=self.proxy, secrets=secrets)
 
-    def _robot(self, reference: SecretRef) -> str:
+    def _webhook(self, model: models.RobotModel) -> str:
         """Return a robot's address, checked."""
-        url = self.reveal(reference, "https://secret.invalid/")
+        url = self.reveal(model.webhook, "https://secret.invalid/")
         try:
             return check_url(url, schemes=("http", "https"), plain_only_to_loopback=True, is_secret=True)
         except ValueError as error:
@@ -123,8 +116,3 @@ class ChatBuilder:
             return models.check_topic_url(self.reveal(value, "https://secret.invalid/topic"), is_secret=True)
         except ValueError as error:
             raise self.complain("url", str(error)) from error
-
-
-def _spacing(model: models.ChatModel, default: timedelta) -> timedelta:
-    """Return how long to wait from one message to the next."""
-    return timedelta(seconds=1 / model.rate) if model.rate else default

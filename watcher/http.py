@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -174,6 +175,14 @@ def _reason(error: BaseException | None) -> str:
         # What asyncio says of a connection that is lost before it is ready (it has an errno where the system says so).
         return "the connection was closed during the TLS handshake"
     return type(error).__name__
+
+
+def phrase(status: int) -> str:
+    """Return what a status means, in the words of the standard."""
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return "an unknown status"
 
 
 def proxy_for(url: str, configured: str | None) -> str | None:

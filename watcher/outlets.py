@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -16,8 +16,11 @@ from watcher import http, tls
 from watcher.addresses import is_loopback
 from watcher.chats import ChatBuilder
 from watcher.config import sinks as models
+from watcher.config.chats import Chat, ChatModel
+from watcher.config.common import SinkModel, TextModel
 from watcher.config.load import Config
-from watcher.config.values import SecretRef, check_signing_secret, check_url, reveal
+from watcher.config.mail import EmailModel
+from watcher.config.values import SecretRef, check_header_value, check_signing_secret, check_url, reveal
 from watcher.document import Problem, ProblemsFound, dotted
 from watcher.errors import ConfigError
 from watcher.formats import Format
@@ -91,11 +94,11 @@ class Outlets:
                 return FileSink(name=name, path=self.config.beside(model.path), content=self._content(model))
             case models.WebhookModel():
                 return self._webhook(name, model)
-            case models.EmailModel():
+            case EmailModel():
                 return self._email(name, model)
             case models.DesktopModel():
                 return self._desktop(name, model)
-            case models.ChatModel():
+            case ChatModel():
                 return self._chat(name, model)
             case models.ExecModel():
                 return self._exec(name, model)
@@ -118,7 +121,7 @@ class Outlets:
                 self._signing_secret(secret, "sinks", name, "sign", position)
                 for position, secret in enumerate(model.sign)
             ],
-            headers=model.headers,
+            headers={header: self._header(value, name, header) for header, value in model.headers.items()},
             content=self._content(model),
             timeout=model.timeout,
             form=Format(model.format),
@@ -126,7 +129,7 @@ class Outlets:
             ssl_context=self._tls(model.tls, "sinks", name, "tls"),
         )
 
-    def _email(self, name: str, model: models.EmailModel) -> EmailSink:
+    def _email(self, name: str, model: EmailModel) -> EmailSink:
         smtp = model.smtp
         server = MailServer(
             host=smtp.host,
@@ -188,7 +191,7 @@ class Outlets:
 
         return Desk(self.config.vault.environ, on_remind=remind, on_ready=ready)
 
-    def _chat(self, name: str, model: models.ChatModel) -> Sink:
+    def _chat(self, name: str, model: Chat) -> Sink:
         return ChatBuilder(
             name=name,
             session=self.session,
@@ -217,20 +220,26 @@ class Outlets:
         services = []
         for position, reference in enumerate(model.url):
             try:
-                url = self._reveal(reference, "json://secret.invalid/")
-                services.append(Service(url, time_limit=model.timeout))
+                services.append(Service(self._apprise_url(reference), time_limit=model.timeout))
             except ConfigError as error:
                 raise self._problem(str(error), "sinks", name, "url", position) from error
         return AppriseSink(services, name=name, voice=self._voice(model))
 
+    def _apprise_url(self, reference: SecretRef) -> str:
+        """Return the address; for a preview, too, where it is at hand: what it is shown as gives nothing away."""
+        if self.hides_secrets and not reference.command:
+            with suppress(ConfigError):
+                return reference.resolve(self.config.vault).reveal()
+        return self._reveal(reference, "json://secret.invalid/")
+
     # --- what sinks have in common ------------------------------------------------------------------------
 
-    def _content(self, model: models.SinkModel) -> Content:
+    def _content(self, model: SinkModel) -> Content:
         return model.content or self.config.model.defaults.content
 
-    def _voice(self, model: models.SinkModel) -> Voice:
+    def _voice(self, model: SinkModel) -> Voice:
         defaults = self.config.model.defaults
-        text = model if isinstance(model, models.TextModel) else models.TextModel()
+        text = model if isinstance(model, TextModel) else TextModel()
         return Voice(
             language=text.language or defaults.language,
             zone=text.timezone or defaults.timezone,
@@ -285,6 +294,12 @@ class Outlets:
         except OSError as error:
             raise self._problem(f"cannot be read: {error.strerror}", *key) from error
         return place
+
+    def _header(self, value: SecretRef | str, name: str, header: str) -> str:
+        try:
+            return check_header_value(header, self._reveal(value))
+        except ValueError as error:
+            raise self._problem(str(error), "sinks", name, "headers", header) from error
 
     def _signing_secret(self, reference: SecretRef, *key: str | int) -> str:
         try:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
@@ -35,6 +35,8 @@ class Voice:
     content: Content = Content.EXCERPT
     #: The user's own wording of ``subject``, ``text`` or ``html``.
     own: Mapping[str, Wording] = field(default_factory=dict)
+    #: What makes an event's foreign texts harmless among the markup of a user's own wording.
+    escape: Callable[[Event], Event] = lambda event: event
 
     @property
     def words(self) -> Words:

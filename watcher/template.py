@@ -4,6 +4,7 @@ import html
 import traceback
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from jinja2.filters import do_mark_safe
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from watcher import render
-from watcher.envelope import EXCERPT_CHARS, Cut, envelope
+from watcher.envelope import EXCERPT_CHARS, Cut, envelope, excerpt
 from watcher.log import Edges
 from watcher.model import Content, Event, Kind
 from watcher.render import Voice
@@ -68,7 +69,9 @@ class TemplateWording:
 
     def _short(self, event: Event, voice: Voice) -> str:
         """Return what we would say of one event among several."""
-        text = render.plain_text(event, voice)
+        # What is cut is not to be cut again.
+        rest = voice if voice.content is Content.NONE else replace(voice, content=Content.FULL)
+        text = render.plain_text(_harmless(event, voice), rest)
         if self._part != "html":
             return text
         return do_mark_safe(f'<div style="white-space:pre-wrap">{html.escape(text)}</div>')
@@ -95,14 +98,25 @@ def _place(error: BaseException) -> str:
 
 def _context(event: Event, voice: Voice, default: str) -> Mapping[str, Any]:
     """Return what a template sees: the event as webhooks carry it, and what our own texts would say."""
-    told = envelope(event, cut=Cut(content=voice.content, longest=_LONGEST[voice.content]))
+    harmless = _harmless(event, voice)
+    told = envelope(harmless, cut=Cut(content=voice.content))
+    if event.note:
+        told["data"]["note"]["content_chars"] = len(event.note.content)
     # Most events lack most labels.
     told["data"]["labels"] = defaultdict(str, told["data"].get("labels", {}))
     return told | {
-        "headline": render.headline(event, voice),
+        "headline": render.headline(harmless, voice),
         "default": default,
         "local": lambda instant: render.local(datetime.fromisoformat(instant), voice) if instant else "",
     }
+
+
+def _harmless(event: Event, voice: Voice) -> Event:
+    """Return the event as far as the voice lets it out, and then escaped: half an escape is none."""
+    longest = _LONGEST[voice.content]
+    if event.note and longest is not None:
+        event = replace(event, note=replace(event.note, content=excerpt(event.note.content, longest)))
+    return voice.escape(event)
 
 
 def problem_of(source: str, *, part: str, voice: Voice) -> str:

@@ -9,8 +9,8 @@ import anyio
 from watcher import sample
 from watcher.assemble import opened_lanes, state_path
 from watcher.clock import SystemClock
+from watcher.config.common import TextModel
 from watcher.config.load import Config
-from watcher.config.sinks import TextModel
 from watcher.document import Problem, ProblemsFound, dotted
 from watcher.errors import ConfigError, StoreError
 from watcher.model import Account, Dead, Delivery, DeliveryState, Event, Kind, Language

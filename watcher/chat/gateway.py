@@ -7,22 +7,19 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from watcher import http
-from watcher.chat.markup import clip
 from watcher.duration import retry_after
-from watcher.errors import PermanentError, SinkRejected, SinkUnavailable, TransientError
-from watcher.model import Delivery, Event
-from watcher.render import one_line
+from watcher.envelope import as_json
+from watcher.errors import PermanentError, SinkUnavailable, TransientError
+from watcher.redact import Redactor
 
 # Telegram repeats the whole message in its answer, each of its characters as six.
 _ANSWER_LIMIT_BYTES = 200_000
-_WORDS_CHARS = 200
-_HIDDEN = "…"
 # Shorter parts of an address are words of its path, and hide nothing.
 _SHORTEST_KEY = 4
 _SHORTEST_SEGMENT = 16
@@ -94,11 +91,15 @@ class Gateway:
         self._session = session
         self._timeout_s = timeout.total_seconds()
         self._proxy = http.proxy_for(url, proxy)
-        self._secrets = _keys_in(url) | set(filter(None, secrets))
+        self._redactor = Redactor(_keys_in(url) | set(secrets))
+
+    def target_of(self, receiver: str) -> str:
+        """Return what tells apart the receivers that share the address."""
+        return sha256(f"{self.target} {receiver}".encode()).hexdigest()
 
     async def post(
         self,
-        body: bytes,
+        body: Mapping[str, Any],
         *,
         now: datetime,
         query: Mapping[str, str] | None = None,
@@ -111,7 +112,7 @@ class Gateway:
                 "POST",
                 URL(self.url).update_query(query) if query else self.url,
                 headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
-                body=body,
+                body=as_json(body),
                 timeout_s=self._timeout_s,
                 limit_bytes=_ANSWER_LIMIT_BYTES,
                 cut=True,
@@ -138,7 +139,7 @@ class Gateway:
 
         ``wait`` is what the gateway itself asks for. An unknown code may pass.
         """
-        said = self._without_secrets(words)
+        said = self._redactor.reason(words)
         details = f"code {code}: {said}" if said and said != code else f"code {code}"
         for refusal in refusals:
             if refusal.code == code and refusal.when in words.lower():
@@ -155,31 +156,8 @@ class Gateway:
         elif answer.is_success:
             meaning = "but the answer is not the service's own; is it a proxy's, or is the address wrong?"
         else:
-            meaning = _phrase(answer.status)
+            meaning = http.phrase(answer.status)
         return SinkUnavailable(f"{self.service}: HTTP {answer.status}, {meaning}", retry_after=answer.retry_after)
-
-    def _without_secrets(self, words: str) -> str:
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            for form in (secret, quote(secret, safe=""), unquote(secret)):
-                words = words.replace(form, _HIDDEN)
-        return clip(one_line(words), _WORDS_CHARS)
-
-
-def whole(delivery: Delivery) -> Event:
-    """Return the event of a delivery to everybody; a chat has no receivers of its own."""
-    if delivery.receiver:
-        raise SinkRejected(f"{delivery.receiver} is no receiver of this sink")
-    return delivery.event
-
-
-def seal(body: Mapping[str, Any]) -> bytes:
-    """Return a JSON body as it is sent."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def show(body: Mapping[str, Any]) -> str:
-    """Return a JSON body for people."""
-    return json.dumps(body, ensure_ascii=False, indent=2)
 
 
 def _keys_in(url: str) -> set[str]:
@@ -198,10 +176,3 @@ def _object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase.lower()
-    except ValueError:
-        return "an unknown status"

@@ -25,7 +25,7 @@ _MENTIONS = re.compile(_MENTION)
 _MARKDOWN = re.compile(rf"[\[\]<>*`\\]|~~+|&(?=#?\w{{1,31}};)|{_UNDERLINE}|{_MENTION}|^#+|^[-+=]+(?=\s|$)")
 _MRKDWN = re.compile(rf"[*`]|(?<![\w/])~|~(?!\w)|{_UNDERLINE}|{_MENTION}|^>+")
 _LARK_TAG = re.compile(r"<(?=\s*/?\s*at\b)", re.IGNORECASE)
-_OPEN_LINK = re.compile(r"(?:!?\[[^\[\]\n]*(?:\](?:\([^()\s]*)?)?|<[^<>\n]*)\Z")
+_OPEN_MARKUP = re.compile(r"(?:!?\[[^\[\]\n]*(?:\](?:\([^()\s]*)?)?|<[^<>\n]*|&#?\w{0,6})\Z")
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
@@ -153,8 +153,8 @@ def clip(text: str, longest: int) -> str:
 def cut(text: str, fits: Callable[[str], bool]) -> str:
     """Return the longest beginning of ``text`` that fits, with a mark where something is missing.
 
-    It ends neither within what people see as one letter nor within a link. ``fits`` must hold for whatever is
-    shorter than something for which it holds.
+    It ends neither within what people see as one letter, nor within a link or an escape. ``fits`` must hold for
+    whatever is shorter than something for which it holds.
     """
     if fits(text):
         return text
@@ -162,8 +162,8 @@ def cut(text: str, fits: Callable[[str], bool]) -> str:
     if end < 0:
         return ""
     end = _between_letters(text, end)
-    if open_link := _OPEN_LINK.search(text[:end]):
-        end = open_link.start() or end
+    if left_open := _OPEN_MARKUP.search(text[:end]):
+        end = left_open.start() or end
     return text[:end].rstrip() + _MARK
 
 

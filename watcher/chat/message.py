@@ -191,7 +191,8 @@ def say(event: Event, voice: Voice, markup: Markup, *, now: datetime, fits: Call
     default = write(message, markup)
     if "text" not in voice.own:
         return Said(title=message.title, text=default)
-    own = render.printable(voice.say("text", escaped(event, markup), default)).strip("\n") or default
+    escaping = replace(voice, escape=partial(escaped, markup=markup))
+    own = render.printable(escaping.say("text", event, default)).strip("\n") or default
     text = cut(own, lambda part: fits(message.title, part))
     return Said(title=message.title, text=text, is_torn=text != own)
 

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from watcher.config.sinks import RetryModel, Sink
+from watcher.config.common import RetryModel
+from watcher.config.sinks import Sink
 from watcher.config.values import (
     Duration,
     FilePath,

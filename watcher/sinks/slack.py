@@ -1,19 +1,18 @@
 """Tell a channel of Slack through an incoming webhook."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 from watcher.chat import message as chat
-from watcher.chat.gateway import Gateway, Refusal, seal, show, whole
+from watcher.chat.gateway import Answer, Refusal
 from watcher.chat.markup import MRKDWN
+from watcher.chat.sink import ChatSink
 from watcher.errors import SinkRejected
-from watcher.model import Delivery, Event
-from watcher.render import Voice
+from watcher.model import Event
 
-#: One message a second is let through.
-SPACING = timedelta(seconds=1)
 _LIMIT_CHARS = 4000
 _TAKEN = "ok"
 _TO_EVERYBODY = {"channel", "here", "everyone"}
@@ -32,60 +31,39 @@ REFUSALS = (
     Refusal("action_prohibited", "an administrator does not let the webhook post; ask them"),
     Refusal("posting_to_general_channel_denied", "an administrator lets only some post to #general; ask them"),
     Refusal("user_not_found", "the person whom the webhook writes to does not exist"),
-    Refusal("invalid_payload", "the message is not as it should be", error=SinkRejected),
+    Refusal("invalid_payload", "the message is not valid", error=SinkRejected),
     Refusal("no_text", "the message has no text", error=SinkRejected),
-    Refusal("rollup_error", "something went wrong there"),
+    Refusal("rollup_error", "an error inside the service"),
 )
 _CODES = {refusal.code for refusal in REFUSALS}
 
 
-class SlackSink:
+@dataclass(eq=False, repr=False, kw_only=True)
+class SlackSink(ChatSink):
     """One message in Slack's mrkdwn for each event; a repeat is the same text.
 
     Sources: Slack, "Sending messages using incoming webhooks", "Changes to errors for incoming webhooks", "Rate
     limits", "Unfurling links in messages" (docs.slack.dev).
     """
 
-    parallel = 1
-    most_at_once = 1
+    mention: Sequence[str] = ()
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        *,
-        name: str,
-        voice: Voice,
-        mention: Sequence[str] = (),
-        spacing: timedelta = SPACING,
-    ) -> None:
-        self.name = name
-        self.target = gateway.target
-        self.spacing = spacing
-        self._gateway = gateway
-        self._voice = voice
-        self._mentions = " ".join(f"<!{who}>" if who in _TO_EVERYBODY else f"<@{who}>" for who in mention)
+    def _body(self, event: Event, *, now: datetime) -> dict[str, Any]:
+        said = chat.say(event, self.voice, MRKDWN, now=now, fits=self._fits)
+        # Slack's servers would fetch what a reply links to.
+        return {"text": self._written(said.text), "unfurl_links": False, "unfurl_media": False}
 
-    async def send(self, delivery: Delivery, *, now: datetime) -> None:
-        """Post the event; only a 200 whose text is ``ok`` counts as taken."""
-        answer = await self._gateway.post(seal(self._body(whole(delivery), now=now)), now=now)
+    def _judge(self, answer: Answer) -> None:
         words = answer.text.strip()
         if answer.status == HTTPStatus.OK and words == _TAKEN:
             return
         if words in _CODES:
-            raise self._gateway.refusal(words, words, REFUSALS, wait=answer.retry_after)
-        raise self._gateway.unexpected(answer)
-
-    def preview(self, event: Event, *, now: datetime) -> str:
-        """Return the JSON that would be posted."""
-        return show(self._body(event, now=now))
-
-    def _body(self, event: Event, *, now: datetime) -> Mapping[str, Any]:
-        said = chat.say(event, self._voice, MRKDWN, now=now, fits=self._fits)
-        # Slack's servers would fetch what a reply links to.
-        return {"text": self._written(said.text), "unfurl_links": False, "unfurl_media": False}
+            raise self.gateway.refusal(words, words, REFUSALS, wait=answer.retry_after)
+        raise self.gateway.unexpected(answer)
 
     def _fits(self, _title: str, text: str) -> bool:
         return len(self._written(text)) <= _LIMIT_CHARS
 
     def _written(self, text: str) -> str:
-        return "\n".join(filter(None, (text, self._mentions)))
+        mentions = " ".join(f"<!{who}>" if who in _TO_EVERYBODY else f"<@{who}>" for who in self.mention)
+        return "\n".join(filter(None, (text, mentions)))

@@ -1,41 +1,39 @@
 """Tell a chat of Telegram through a bot."""
 
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 from watcher.chat import message as chat
-from watcher.chat.gateway import Answer, Gateway, Refusal, seal, show, whole
+from watcher.chat.gateway import Answer, Refusal
 from watcher.chat.markup import TELEGRAM_HTML
+from watcher.chat.sink import ChatSink
 from watcher.errors import SinkRejected
-from watcher.model import Delivery, Event
-from watcher.render import Voice
+from watcher.model import Event
 
-#: 20 messages a minute are let through to a group, and one a second to anybody.
-SPACING = timedelta(minutes=1) / 18
 # Of UTF-16, which entities are counted in; what a reader sees is shorter than its markup.
 _LIMIT_UNITS = 4096
 
+_NO_RIGHT = "the bot has no permission to write; ask an administrator of the chat for it"
+
 REFUSALS = (
-    Refusal(
-        400, "it does not know the chat; check `chat`, and write to the bot or add it first", when="chat not found"
-    ),
+    Refusal(400, "unknown chat; check `chat`, and write to the bot or add it to the group", when="chat not found"),
     Refusal(400, "the group has become a supergroup; write its new number as `chat`", when="upgraded to a supergroup"),
-    Refusal(400, "the bot may not write there; let it in the chat's permissions", when="not enough rights"),
-    Refusal(400, "the bot may not write there; let it in the chat's permissions", when="have no rights"),
+    Refusal(400, _NO_RIGHT, when="not enough rights"),
+    Refusal(400, _NO_RIGHT, when="have no rights"),
     Refusal(400, "the message's markup is not valid; check the `text` template", when="can't parse entities"),
     Refusal(400, "the message is too long", when="message is too long", error=SinkRejected),
     Refusal(400, "the message is empty; check the `text` template", when="text is empty", error=SinkRejected),
-    Refusal(401, "it knows no such bot; check `token`"),
+    Refusal(401, "unknown bot; copy its token again"),
     Refusal(403, "the bot is blocked or not in the chat; unblock it, or add it again"),
-    Refusal(404, "it knows no such bot; check `token` and `api`"),
-    Refusal(429, "it was sent too much; lower the sink's `rate`"),
+    Refusal(404, "unknown bot; copy its token again and check `api`"),
+    Refusal(429, "rate limit exceeded; lower the sink's `rate`"),
 )
 
 
-class TelegramSink:
+@dataclass(eq=False, repr=False, kw_only=True)
+class TelegramSink(ChatSink):
     """One message in Telegram's HTML for each event; a repeat is the same text.
 
     Sources: Telegram Bot API, "Making requests", "sendMessage", "ResponseParameters", "HTML style"
@@ -43,44 +41,26 @@ class TelegramSink:
     are those that the server answers; the page says that they may change.
     """
 
-    parallel = 1
-    most_at_once = 1
+    chat_id: str
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        *,
-        name: str,
-        voice: Voice,
-        chat_id: str,
-        spacing: timedelta = SPACING,
-    ) -> None:
-        self.name = name
-        self.target = sha256(f"{gateway.target} {chat_id}".encode()).hexdigest()
-        self.spacing = spacing
-        self._gateway = gateway
-        self._voice = voice
-        self._chat_id = chat_id
+    @property
+    def target(self) -> str:
+        """What tells this chat from others of the bot."""
+        return self.gateway.target_of(self.chat_id)
 
-    async def send(self, delivery: Delivery, *, now: datetime) -> None:
-        """Post the event; only an ``ok`` that is true counts as taken."""
-        answer = await self._gateway.post(seal(self._body(whole(delivery), now=now)), now=now)
+    def _body(self, event: Event, *, now: datetime) -> dict[str, Any]:
+        said = chat.say(event, self.voice, TELEGRAM_HTML, now=now, fits=_fits)
+        body = {"chat_id": self.chat_id, "text": said.text, "link_preview_options": {"is_disabled": True}}
+        # Half of somebody's markup would be refused; as plain text it is not pretty, but there.
+        return body if said.is_torn else body | {"parse_mode": "HTML"}
+
+    def _judge(self, answer: Answer) -> None:
         if answer.data.get("ok") is True and answer.is_success:
             return
         code = answer.number("error_code")
         if answer.data.get("ok") is not False or code is None:
-            raise self._gateway.unexpected(answer)
-        raise self._gateway.refusal(code, answer.words("description"), REFUSALS, wait=_asked_wait(answer))
-
-    def preview(self, event: Event, *, now: datetime) -> str:
-        """Return the JSON that would be posted."""
-        return show(self._body(event, now=now))
-
-    def _body(self, event: Event, *, now: datetime) -> Mapping[str, Any]:
-        said = chat.say(event, self._voice, TELEGRAM_HTML, now=now, fits=_fits)
-        body = {"chat_id": self._chat_id, "text": said.text, "link_preview_options": {"is_disabled": True}}
-        # Half of somebody's markup would be refused; as plain text it is not pretty, but there.
-        return body if said.is_torn else body | {"parse_mode": "HTML"}
+            raise self.gateway.unexpected(answer)
+        raise self.gateway.refusal(code, answer.words("description"), REFUSALS, wait=_asked_wait(answer))
 
 
 def address(api: str, token: str) -> str:

@@ -115,7 +115,7 @@ class WebhookSink:
     def _refuse(self, reply: http.Reply, *, now: datetime) -> None:
         if reply.status == HTTPStatus.GONE:
             raise SinkGone("HTTP 410: the receiver asks not to be called again")
-        meaning = _MEANINGS.get(reply.status) or _phrase(reply.status)
+        meaning = _MEANINGS.get(reply.status) or http.phrase(reply.status)
         wait = None
         if reply.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             wait = retry_after(reply.headers.get("Retry-After", ""), now=now)
@@ -128,10 +128,3 @@ def _shown(address: str) -> str:
     login = "…@" if url.user or url.password else ""
     port = "" if url.is_default_port() else f":{url.port}"
     return f"{url.scheme}://{login}{url.host_subcomponent}{port}{url.raw_path}{'?…' if url.query_string else ''}"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase.lower()
-    except ValueError:
-        return "an unknown status"

@@ -51,7 +51,7 @@ BELOW_SINKS = ("chat", "mail", "session")
 #: Who may see both stages and adapters: the composition root, and who starts it.
 ROOTS = {
     f"watcher.{name}"
-    for name in ("assemble", "outlets", "chats", "serve", "trial", "cli", "demo", "show", "desktop", "__main__")
+    for name in ("assemble", "outlets", "outlets.chats", "serve", "trial", "cli", "demo", "show", "desktop", "__main__")
 }
 #: The store is what the stages work on; its contract is its own class.
 BELOW_STAGES = {"watcher.store"}

@@ -218,6 +218,10 @@ REFUSALS = [
         for given, meant in (("dingding", "dingtalk"), ("Lark", "feishu"), ("smtp", "email"), ("wechat", "wecom"))
     ),
     (
+        MINIMAL.replace("{type: console}", "{type: email, smtp: {host: x}, from: a@b.c, to: d@e.f, max_size: 100MB}"),
+        "watcher.yaml:3:78 sinks.me.max_size: no mail server takes so much; write `50MB` or less",
+    ),
+    (
         MINIMAL.replace("{type: console}", "{type: file, path: ''}"),
         "watcher.yaml:3:32 sinks.me.path: is empty; it needs a value",
     ),

@@ -11,6 +11,7 @@ from watcher.config.common import TitledModel
 from watcher.config.values import Duration, FilePath, Model, SecretRef, Size, Text, type_list
 from watcher.mail.mailbox import Mailbox, ascii_domain, parse_mailbox
 
+_LARGEST_BYTES = 50_000_000
 _IMPLICIT_TLS_PORT = 465
 
 
@@ -88,10 +89,17 @@ class EmailModel(TitledModel):
     reply_to: MailAddress | None = None
     attachments: Literal["link", "fetch"] = "link"
     """`fetch` downloads the files of a reply and encloses them."""
-    max_size: Annotated[Size, Field(le=50_000_000)] = 10_000_000
+    max_size: Size = 10_000_000
     """Of all files that are fetched for one mail; what is larger stays a link."""
     html: Text | None = None
     """A Jinja2 template for the HTML part."""
+
+    @field_validator("max_size")
+    @classmethod
+    def _is_a_mail(cls, value: int) -> int:
+        if value > _LARGEST_BYTES:
+            raise ValueError("no mail server takes so much; write `50MB` or less")
+        return value
 
     @property
     def time_limit(self) -> timedelta:

@@ -14,7 +14,6 @@ import structlog
 
 from watcher import http, tls
 from watcher.addresses import is_loopback
-from watcher.chats import ChatBuilder
 from watcher.config import sinks as models
 from watcher.config.chats import Chat, ChatModel
 from watcher.config.common import SinkModel, TextModel
@@ -28,6 +27,7 @@ from watcher.mail.attachments import Downloads
 from watcher.mail.compose import Addresses
 from watcher.mail.smtp import MailServer
 from watcher.model import Account, Content
+from watcher.outlets.chats import ChatBuilder
 from watcher.popup import LockScreen, Popup
 from watcher.ports import Sink
 from watcher.refresh import FreshAttachments

@@ -1,11 +1,16 @@
-"""Fixtures of several test files."""
+"""What several test files share: fixtures, and how patient the tests are."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.place import Place, a_place
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

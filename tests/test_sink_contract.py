@@ -103,7 +103,7 @@ class TestContract:
         async with bench_of(kind, time_limit=HASTY) as bench:
             bench.hangs()
             # Far more than the limit, on a machine that is slow; far less than the usual one.
-            with anyio.fail_after(10), pytest.raises(SinkUnavailable):
+            with anyio.fail_after(20), pytest.raises(SinkUnavailable):
                 await bench.sink.send(delivery(event()), now=now())
 
     async def test_an_attempt_can_be_cancelled(self, kind: str) -> None:

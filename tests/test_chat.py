@@ -53,7 +53,7 @@ def test_a_reply_is_a_headline_a_quote_and_a_line_of_facts() -> None:
 
 def test_it_speaks_chinese() -> None:
     text = told(example(Kind.REPLY), voice=Voice(language=Language.CHINESE))
-    assert "Agent 1024回复了：Why ECS renewal failed?" in text
+    assert "Agent 1024 回复了：Why ECS renewal failed?" in text
     assert "普通" in text
     assert "[打开](https://" in text
 

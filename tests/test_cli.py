@@ -294,3 +294,11 @@ async def test_the_simulator_says_its_address_control_endpoint_and_key(place: Pl
         finally:
             if process.returncode is None:
                 process.kill()
+
+
+@pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "Address already in use"), ("nobody.invalid", "")])
+async def test_a_simulator_that_cannot_listen_says_so_in_a_sentence(place: Place, host: str, words: str) -> None:
+    port = place.simulator.url.rpartition(":")[2]
+    done = await place.watcher("simulator", "--host", host, "--port", port, ends=1)
+    assert done.err.startswith(f"cannot listen on {host}:{port}: {words}")
+    assert done.err.endswith("; see --host and --port\n")

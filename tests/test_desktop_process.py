@@ -318,6 +318,7 @@ async def test_a_desktop_finds_the_socket_of_the_configuration_at_hand(
     done = await anyio.run_process(command, cwd=place.folder, env=environ)
     assert done.stdout.decode().splitlines() == [
         "/run/watcher/desktop.sock",
+        "/var/lib/watcher/watcher.db.desktop.sock",
         "/run/user/7/watcher/desktop.sock",
         f"{folder}/watcher.db.desktop.sock",
     ]

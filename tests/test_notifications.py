@@ -433,4 +433,4 @@ async def test_without_the_library_the_remedy_is_named(tmp_path: Path) -> None:
     )
     done = await anyio.run_process([sys.executable, "-c", program], cwd=tmp_path, check=False)
     assert done.returncode == 78
-    assert 'pip install "watcher[desktop]"' in done.stderr.decode()
+    assert 'pip install "dbus-fast>=5.2,<6"' in done.stderr.decode()

@@ -56,7 +56,7 @@ def test_it_says_who_replied_to_what_and_the_beginning_of_it() -> None:
 
 def test_it_speaks_chinese() -> None:
     made = shown(example(Kind.REPLY), language=Language.CHINESE)
-    assert made.summary == "Agent 1024回复了：Why ECS renewal failed?"
+    assert made.summary == "Agent 1024 回复了：Why ECS renewal failed?"
     assert made.body.startswith("0005PYGCW，prod。您好")
     assert (made.open_label, made.remind_label) == ("打开工单", "1 小时后提醒我")
 

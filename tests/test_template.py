@@ -28,7 +28,7 @@ def test_a_template_sees_the_event_as_a_webhook_carries_it() -> None:
 
 def test_a_template_may_go_on_from_our_own_words() -> None:
     assert written("{{ headline }} | {{ default }}") == f"{headline(REPLY, Voice())} | ours"
-    assert written("{{ headline }}", language=Language.CHINESE) == "Agent 1024回复了：Why ECS renewal failed?"
+    assert written("{{ headline }}", language=Language.CHINESE) == "Agent 1024 回复了：Why ECS renewal failed?"
 
 
 def test_instants_are_told_in_the_zone_of_the_sink() -> None:

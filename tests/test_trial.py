@@ -186,7 +186,7 @@ async def test_a_preview_shows_each_sink_and_changes_nothing(place: Place) -> No
     before = place.tree()
     done = await place.watcher("preview", ends=0, environ={"SIGNING": "", "KEY_SECRET": ""})
     assert "=== hub ===" in done.out
-    assert "=== me ===\nAgent 1024回复了：Why ECS renewal failed?\n" in done.out
+    assert "=== me ===\nAgent 1024 回复了：Why ECS renewal failed?\n" in done.out
     assert f"webhook-id: {example(Kind.REPLY).id}" in done.out
     assert place.tree() == before
     assert not place.receiver.got

@@ -48,12 +48,12 @@ def test_every_role_status_and_severity_has_a_word_of_its_own(language: Language
 @pytest.mark.parametrize(
     ("told", "text"),
     [
-        (example(Kind.REPLY), "Agent 1024回复了：Why ECS renewal failed?"),
-        (example(Kind.UNREAD), "Agent 1024的未读回复：Why ECS renewal failed?"),
+        (example(Kind.REPLY), "Agent 1024 回复了：Why ECS renewal failed?"),
+        (example(Kind.UNREAD), "Agent 1024 的未读回复：Why ECS renewal failed?"),
         (example(Kind.DIGEST), "2 个工单有未读回复"),
         (
             event(1, note=note(1, author=Author(role=Role.AGENT)), ticket=ticket(title="")),
-            "工程师回复了：工单 0005PYGCW",
+            "工程师 回复了：工单 0005PYGCW",
         ),
         (trial(Language.CHINESE, url="", now=datetime.now(UTC)), "watcher 的测试消息"),
     ],
@@ -70,7 +70,7 @@ def test_new_replies_of_one_ticket_told_together_are_counted() -> None:
 
 def test_a_reply_in_chinese_is_told_in_chinese_and_its_text_is_left_as_it_is() -> None:
     assert plain_text(example(Kind.REPLY), IN_CHINESE) == (
-        "Agent 1024回复了：Why ECS renewal failed?\n"
+        "Agent 1024 回复了：Why ECS renewal failed?\n"
         "  > 您好，续费失败的原因是账户余额不足。\n"
         "  > Please top up at least CNY 120, then retry the renewal.\n"
         "  >\n"

@@ -145,7 +145,7 @@ class _Assembly:
             self.reminders.shown.append(sink)
             daemon.loops.append(sink.run)
         if self.outlets.desktops:
-            socket = socket_beside(self.store.path, self.config.vault.environ.get("RUNTIME_DIRECTORY"))
+            socket = socket_beside(self.store.path.absolute(), self.config.vault.environ.get("RUNTIME_DIRECTORY"))
             daemon.loops.append(partial(self.outlets.desks.serve, socket))
 
     # --- accounts and watches -----------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The product on one machine: a simulator, a scripted conversation, the real daemon, and a program that listens."""
 
+import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,7 @@ from watcher import log as logging
 from watcher.assemble import assembled
 from watcher.clock import SystemClock
 from watcher.config.load import load
+from watcher.errors import WatcherError
 from watcher.signals import listen_for_signals
 from watcher.simulator import DEMO_SCRIPT, load_script, open_simulator
 from watcher.simulator import play as play_timeline
@@ -56,10 +58,13 @@ async def simulate(host: str, port: int, script: Path | None) -> None:
     """Serve a Ticket API until interrupted, and play the script's timeline if it has one."""
     logging.set_up()
     story = load_script(script)
-    async with (
-        open_simulator(story.world, host=host, port=port) as simulator,
-        anyio.create_task_group() as group,
-    ):
+    async with AsyncExitStack() as stack:
+        try:
+            simulator = await stack.enter_async_context(open_simulator(story.world, host=host, port=port))
+        except OSError as error:
+            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+            raise WatcherError(f"cannot listen on {host}:{port}: {reason}; see --host and --port") from error
+        group = await stack.enter_async_context(anyio.create_task_group())
         stop = anyio.Event()
         await group.start(listen_for_signals, stop)
         print(simulator.greeting, flush=True)  # noqa: T201

@@ -37,11 +37,12 @@ from watcher.web.desks import DESK_URL, HEARTBEAT_S, socket_beside
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_SYSTEM_SOCKET = Path("/run/watcher/desktop.sock")
+#: Of the unit, and of a daemon that root has started otherwise.
+_SYSTEM_SOCKETS = (Path("/run/watcher/desktop.sock"), Path("/var/lib/watcher/watcher.db.desktop.sock"))
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 15.0
 _CONNECT_PATIENCE_S = 5.0
 _MOST_KEPT = 50
-_TRIED_AGAIN = "tried again until there is one"
+_TRIED_AGAIN = "tried again until there is one; another place: --socket PATH"
 
 
 async def show(socket: Path | None) -> None:
@@ -75,7 +76,7 @@ class Places:
         if self._named:
             yield self._named
             return
-        yield _SYSTEM_SOCKET
+        yield from _SYSTEM_SOCKETS
         if os.environ.get("XDG_RUNTIME_DIR"):
             yield Path(os.environ["XDG_RUNTIME_DIR"]) / "watcher" / "desktop.sock"
         if self._configured is None:

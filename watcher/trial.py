@@ -193,4 +193,7 @@ async def _stored(config: Config, event_id: str) -> Event:
             found = await store.event(event_id)
             if found:
                 return found
-    raise StoreError(f"there is no event {event_id}; `watcher history` lists those that are kept")
+    kinds = ", ".join(Kind)
+    raise StoreError(
+        f"there is no event {event_id}; `watcher history` lists those that are kept, and there are examples of {kinds}"
+    )

@@ -1,6 +1,6 @@
 """A connection to a D-Bus message bus: made when it is needed, and again after it broke.
 
-dbus-fast is an extra (``watcher[desktop]``), so it is imported where it is used.
+dbus-fast is an extra (``desktop``), so it is imported where it is used.
 """
 
 import importlib.util
@@ -38,7 +38,9 @@ class NobodyThere(SinkUnavailable):
 def require_library() -> None:
     """Raise ``ConfigError`` where dbus-fast is not installed."""
     if importlib.util.find_spec("dbus_fast") is None:
-        raise ConfigError('desktop pop-ups need dbus-fast: pip install "watcher[desktop]"')
+        raise ConfigError(
+            'dbus-fast, which pop-ups need, is not installed beside watcher: pip install "dbus-fast>=5.2,<6"'
+        )
 
 
 def session_address(environ: Mapping[str, str]) -> str:

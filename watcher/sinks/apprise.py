@@ -166,7 +166,7 @@ def _library() -> Any:
     try:
         import apprise  # noqa: PLC0415 - most configurations have no such sink
     except ImportError as error:
-        raise ConfigError('Apprise is not installed; `pip install "watcher[apprise]"` does that') from error
+        raise ConfigError('Apprise is not installed beside watcher: pip install "apprise>=2.2,<3"') from error
     # Below it, urllib3 logs paths, and keys stand in paths.
     for name in ("apprise", "urllib3"):
         logging.getLogger(name).propagate = False

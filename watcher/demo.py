@@ -62,7 +62,7 @@ async def simulate(host: str, port: int, script: Path | None) -> None:
         try:
             simulator = await stack.enter_async_context(open_simulator(story.world, host=host, port=port))
         except OSError as error:
-            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise WatcherError(f"cannot listen on {host}:{port}: {reason}; see --host and --port") from error
         group = await stack.enter_async_context(anyio.create_task_group())
         stop = anyio.Event()
